@@ -1,0 +1,1 @@
+//! Serve and call the interfaces of wit/, here or on another device.

@@ -1,0 +1,1 @@
+//! What every service's main does: logging, signals, panics, the runtime.

@@ -1,0 +1,2 @@
+//! The services and the command line in one static program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Process 1: mounts, devices, services and their sandboxes, shutdown.

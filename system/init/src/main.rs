@@ -1,0 +1,2 @@
+//! Process 1: mounts, devices, services and their sandboxes, shutdown.
+fn main() {}

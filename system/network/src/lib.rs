@@ -1,0 +1,1 @@
+//! Links, addresses, names and time.

@@ -1,0 +1,1 @@
+//! The screen: scene, input, lock, home, control centre, notifications, settings.

@@ -1,0 +1,2 @@
+//! The screen: scene, input, lock, home, control centre, notifications, settings.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Whole-system tests: virtual machines, namespaces, power cuts.

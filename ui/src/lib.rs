@@ -1,0 +1,1 @@
+//! The design language: tokens, components, icons, fonts, motion.

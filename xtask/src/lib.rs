@@ -1,0 +1,1 @@
+//! The developer's tool: run, test, image, kernel, bench.

@@ -1,0 +1,2 @@
+//! The developer's tool: run, test, image, kernel, bench.
+fn main() {}
