@@ -1,0 +1,77 @@
+//! The few things that are asked of a file system.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+/// What a [`Store`](crate::Store) asks of a file system: [`Disk`] in life, and in tests one that
+/// fails or loses power where the test wants it to.
+pub trait FileSystem {
+    /// A file that is being written.
+    type File;
+
+    /// The whole content of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// A new, empty file, in place of any that has the name.
+    fn create(&self, path: &Path) -> io::Result<Self::File>;
+    /// Adds bytes at the end of the file.
+    fn write(&self, file: &mut Self::File, bytes: &[u8]) -> io::Result<()>;
+    /// Returns when the file's content would survive a power cut. Its name need not yet.
+    fn sync(&self, file: &Self::File) -> io::Result<()>;
+    /// Gives a file another name, in place of any that has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Takes a name away.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Returns when the names in the folder would survive a power cut.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Whether there is something of that name.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+}
+
+/// The real file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Disk;
+
+impl FileSystem for Disk {
+    type File = File;
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<File> {
+        File::create(path)
+    }
+
+    fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        file.write_all(bytes)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        // An empty parent is how a bare file name says "here".
+        let folder = if folder.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            folder.into()
+        };
+        File::open(folder)?.sync_all()
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
+}
