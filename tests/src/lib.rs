@@ -1,1 +1,3 @@
 //! Whole-system tests: virtual machines, namespaces, power cuts.
+
+pub mod power_cut;
