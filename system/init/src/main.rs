@@ -1,2 +1,5 @@
 //! Process 1: mounts, devices, services and their sandboxes, shutdown.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    init::program::main()
+}

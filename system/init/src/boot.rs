@@ -1,0 +1,7 @@
+//! From the kernel to a system that services can run on.
+
+pub mod data;
+pub mod initramfs;
+pub mod mount;
+pub mod root;
+pub mod verity;

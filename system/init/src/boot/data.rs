@@ -1,0 +1,43 @@
+//! `/data`, the one place that is written.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rustix::mount::MountFlags;
+
+use super::mount::{KERNEL_FILES, mount};
+use crate::device::partition;
+use crate::device::uevent::UeventSocket;
+
+/// The disk is there already, for the root came from it: this is for a `/data` on another one.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Where it is mounted.
+pub const FOLDER: &str = "/data";
+
+/// Mounts `/data`.
+///
+/// ext4 replays its journal while it is mounted, which is what makes it whole after a power cut;
+/// `errors=remount-ro` keeps a damaged one from getting worse. When it cannot be mounted, memory
+/// takes its place, so that the device can say so on its screen instead of staying dark; the
+/// answer is then the reason.
+///
+/// # Errors
+/// When not even memory can be mounted there.
+pub fn mount_data(events: &UeventSocket) -> Result<Option<String>> {
+    let found = partition::find("data", events, Instant::now() + LONGEST_WAIT);
+    let mounted = found.and_then(|node| {
+        let flags = KERNEL_FILES | MountFlags::NOATIME;
+        mount(&node, Path::new(FOLDER), "ext4", flags, "errors=remount-ro")
+    });
+    let Err(error) = mounted else { return Ok(None) };
+    let options = "mode=0755,size=25%";
+    mount(
+        Path::new("tmpfs"),
+        Path::new(FOLDER),
+        "tmpfs",
+        KERNEL_FILES,
+        options,
+    )?;
+    Ok(Some(format!("{error:#}")))
+}
