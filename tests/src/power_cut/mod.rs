@@ -16,5 +16,7 @@
 pub mod check;
 pub mod crash;
 pub mod filesystem;
+pub mod guest;
 pub mod log;
 pub mod recorder;
+pub mod writer;
