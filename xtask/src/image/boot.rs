@@ -1,0 +1,88 @@
+//! The file that the firmware starts: kernel, initramfs and command line in one.
+//!
+//! It is a PE program of systemd-boot's stub with three sections more. What is signed later is
+//! this one file, so nothing that decides how the system starts can be changed on its own.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process;
+
+/// Debian's systemd-boot-efi.
+const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+
+/// Sections begin at multiples of a page.
+const ALIGNMENT: u64 = 4096;
+
+/// Makes the file.
+///
+/// # Errors
+///
+/// Fails when objcopy does, or the stub is not what was expected.
+pub fn write(
+    kernel: &Path,
+    initramfs: &Path,
+    command_line: &Path,
+    release: &Path,
+    to: &Path,
+) -> Result<()> {
+    let mut address = end_of_sections(&process::output(
+        process::tool("objdump").args(["--section-headers", STUB]),
+    )?)?;
+    let mut command = process::tool("objcopy");
+    for (section, file) in [
+        (".osrel", release),
+        (".cmdline", command_line),
+        (".linux", kernel),
+        (".initrd", initramfs),
+    ] {
+        let size = file
+            .metadata()
+            .with_context(|| format!("looking at {}", file.display()))?
+            .len();
+        command
+            .arg("--add-section")
+            .arg(format!("{section}={}", file.display()))
+            .arg("--change-section-vma")
+            .arg(format!("{section}={address:#x}"));
+        address = (address + size).next_multiple_of(ALIGNMENT);
+    }
+    process::run(command.arg(STUB).arg(to)).context("making the file that the firmware starts")
+}
+
+/// The first free page after the sections that objdump lists.
+fn end_of_sections(headers: &str) -> Result<u64> {
+    let mut end = 0;
+    for line in headers.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        if let [index, _name, size, address, ..] = fields[..]
+            && index.parse::<u32>().is_ok()
+            && let (Ok(size), Ok(address)) = (
+                u64::from_str_radix(size, 16),
+                u64::from_str_radix(address, 16),
+            )
+        {
+            end = end.max(address + size);
+        }
+    }
+    if end == 0 {
+        bail!("objdump listed no sections of {STUB}");
+    }
+    Ok(end.next_multiple_of(ALIGNMENT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_are_added_after_the_last_one() {
+        let headers = "Sections:\nIdx Name Size VMA LMA File off Algn\n\
+            0 .text         0000bff0  0000000000004000  0000000000004000  00000400  2**4\n\
+                            CONTENTS, ALLOC, LOAD, READONLY, CODE\n\
+            7 .sdmagic      00000034  0000000000019100  0000000000019100  00011200  2**2\n";
+        assert_eq!(end_of_sections(headers).unwrap(), 0x1a000);
+        assert!(end_of_sections("").is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! Puts partitions together to a disk, as a sparse file.
+
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Read as _},
+    os::unix::fs::FileExt as _,
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{Image, partitions};
+use crate::{process, programs::SOURCE_DATE_EPOCH};
+
+/// How much is compared and written at a time: small enough to keep holes, large enough to be quick.
+const CHUNK: usize = 64 << 10;
+
+/// Makes a disk with an empty data partition.
+pub(super) fn create(image: &Image, path: &Path) -> Result<()> {
+    // Made beside its place and moved there, so that a disk that exists is complete.
+    let temporary = path.with_extension("new");
+    let _ = fs::remove_file(&temporary);
+    let file = File::create_new(&temporary)
+        .with_context(|| format!("creating {}", temporary.display()))?;
+    file.set_len(image.layout.size())?;
+    let (first, (offset, second)) = image.layout.tables();
+    file.write_all_at(&first, 0)?;
+    file.write_all_at(&second, offset)?;
+    drop(file);
+    write_system(image, &temporary)?;
+    make_data(image, &temporary)?;
+    fs::rename(&temporary, path).with_context(|| format!("moving the disk to {}", path.display()))
+}
+
+/// Writes the system's partitions of a disk that exists; makes the disk when there is none.
+pub(super) fn update(image: &Image, path: &Path) -> Result<()> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return create(image, path),
+        Err(error) => return Err(error).with_context(|| format!("opening {}", path.display())),
+    };
+    let (table, _) = image.layout.tables();
+    let mut found = vec![0; table.len()];
+    file.read_exact(&mut found)
+        .with_context(|| format!("reading {}", path.display()))?;
+    if found != table {
+        bail!(
+            "{} has other partitions than devices/{}.toml asks for: `--fresh` makes it anew, without what the device has stored",
+            path.display(),
+            image.product.name
+        );
+    }
+    write_system(image, path)
+}
+
+fn write_system(image: &Image, disk: &Path) -> Result<()> {
+    for (partition, from) in [("esp-a", &image.esp), ("root-a", &image.root.path)] {
+        copy_into(from, disk, image.layout.partition(partition).offset)
+            .with_context(|| format!("writing {partition} of {}", disk.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes `disk` hold the content of `from` at `offset`, writing only what differs.
+fn copy_into(from: &Path, disk: &Path, offset: u64) -> Result<()> {
+    let source = File::open(from).with_context(|| format!("opening {}", from.display()))?;
+    let target = File::options().read(true).write(true).open(disk)?;
+    let size = source.metadata()?.len();
+    let (mut new, mut old) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let mut at = 0;
+    while at < size {
+        let length = CHUNK.min((size - at) as usize);
+        source.read_exact_at(&mut new[..length], at)?;
+        target.read_exact_at(&mut old[..length], offset + at)?;
+        if new[..length] != old[..length] {
+            target.write_all_at(&new[..length], offset + at)?;
+        }
+        at += length as u64;
+    }
+    Ok(())
+}
+
+/// Makes the empty file system of the data partition.
+fn make_data(image: &Image, disk: &Path) -> Result<()> {
+    let partition = image.layout.partition("data");
+    let identifier = partitions::identifier_text(&partitions::identifier(
+        &image.product.name,
+        "data file system",
+    ));
+    process::run(
+        process::tool("mke2fs")
+            .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-L", "data", "-U", &identifier])
+            .arg("-E")
+            .arg(format!(
+                "offset={},hash_seed={identifier},root_owner=0:0,nodiscard,lazy_itable_init=1,lazy_journal_init=1",
+                partition.offset
+            ))
+            .arg(disk)
+            .arg(format!("{}k", partition.size / 1024))
+            .env("E2FSPROGS_FAKE_TIME", SOURCE_DATE_EPOCH),
+    )
+    .context("making the data partition")
+}

@@ -1,0 +1,295 @@
+//! From programs, packages and a product's file to a disk that starts.
+//!
+//! Everything is made as an ordinary user, without loop devices, and the same inputs give the same
+//! bytes: see `reproduce`. The pieces stay in `target/hyperos/NAME`, where the machine and the
+//! tests find them:
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `stage/` | the root as a tree of files |
+//! | `root.img` | the root slot: EROFS and its hash tree |
+//! | `initramfs.cpio`, `kernel` | what is loaded with it |
+//! | `boot.efi`, `esp.img` | these in one file, and the partition that holds it |
+//! | `NAME.img` | a whole disk, for a stick or a card |
+//! | `disk.img` | the disk of `cargo xtask run`, with what the device has stored |
+
+mod boot;
+mod disk;
+mod fonts;
+mod initramfs;
+mod modules;
+pub mod partitions;
+mod root;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+use self::{initramfs::Archive, modules::Modules};
+pub use self::{
+    partitions::Layout,
+    root::{Part, Root, manifest},
+};
+use crate::{
+    kernel, paths, process,
+    product::Product,
+    programs::{self, SOURCE_DATE_EPOCH},
+    progress::Progress,
+};
+
+/// How an image is made.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The edition, a file of `editions/`.
+    pub edition: String,
+    /// A development image has a console that is open to anyone, and says so.
+    pub development: bool,
+    /// Use the programs as they were last built.
+    pub no_build: bool,
+    /// What is added to the kernel's command line.
+    pub command_line: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            edition: "global".to_owned(),
+            development: true,
+            no_build: false,
+            command_line: Vec::new(),
+        }
+    }
+}
+
+/// The pieces of a system that a disk is made of.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// What it is for.
+    pub product: Product,
+    /// Where the pieces are.
+    pub folder: PathBuf,
+    /// The partitions of its disk.
+    pub layout: Layout,
+    /// The root slot.
+    pub root: Root,
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// Whether the kernel is the product's own.
+    pub own_kernel: bool,
+    /// The initramfs.
+    pub initramfs: PathBuf,
+    /// The kernel's command line.
+    pub command_line: String,
+    /// The boot partition.
+    pub esp: PathBuf,
+}
+
+/// Builds the image of a product.
+///
+/// # Errors
+///
+/// Fails, saying at what, when a piece cannot be made.
+pub fn build(
+    root: &Path,
+    product: &Product,
+    options: &Options,
+    progress: &Progress,
+) -> Result<Image> {
+    let (kernel, disk) = product.hardware()?;
+    let folder = paths::output(root, &product.name)?;
+    let programs = if options.no_build {
+        programs::built(root)?
+    } else {
+        progress.noisy_step("building the programs", || programs::build(root))?
+    };
+    let kernel = kernel::find(root, kernel, !options.development, progress)?;
+    let modules = match &kernel.modules {
+        Some(folder) => {
+            Some(progress.step("reading the kernel's drivers", || Modules::read(folder))?)
+        }
+        None => None,
+    };
+
+    let stage = folder.join("stage");
+    root::stage(
+        root,
+        product,
+        options,
+        &programs,
+        modules.as_ref(),
+        &stage,
+        progress,
+    )?;
+    let layout = Layout::new(&product.name, *disk);
+    let slot_size = layout.partition("root-a").size;
+    let packed = progress.step("packing the root", || {
+        root::pack(product, &stage, &folder.join("root.img"), slot_size)
+    })?;
+
+    let initramfs = folder.join("initramfs.cpio");
+    write_initramfs(product, &stage, modules.as_ref(), &initramfs)?;
+    let kernel_copy = folder.join("kernel");
+    fs::copy(&kernel.image, &kernel_copy)
+        .with_context(|| format!("copying {}", kernel.image.display()))?;
+
+    let image = Image {
+        product: product.clone(),
+        command_line: command_line(product, &packed, &options.command_line),
+        esp: folder.join("esp.img"),
+        layout,
+        root: packed,
+        kernel: kernel_copy,
+        own_kernel: kernel.own,
+        initramfs,
+        folder,
+    };
+    progress.step("making the boot partition", || {
+        image.write_esp(&image.command_line, &image.esp, options)
+    })?;
+    Ok(image)
+}
+
+/// What says which release this is; the same text serves the boot file and the device.
+fn release(options: &Options) -> String {
+    format!(
+        "version = {:?}\ndevelopment = {}\nedition = {:?}\n",
+        env!("CARGO_PKG_VERSION"),
+        options.development,
+        options.edition
+    )
+}
+
+fn command_line(product: &Product, root: &Root, extra: &[String]) -> String {
+    let mut line = format!(
+        "hyper.slot=a hyper.root-hash={} hyper.root-salt={} hyper.root-blocks={} \
+         quiet loglevel=0 panic=10 console=ttyS0",
+        root.hash, root.salt, root.blocks
+    );
+    for argument in product
+        .kernel
+        .iter()
+        .flat_map(|kernel| &kernel.command_line)
+        .chain(extra)
+    {
+        line.push(' ');
+        line.push_str(argument);
+    }
+    line
+}
+
+/// `init` and the drivers that it needs to reach the root.
+fn write_initramfs(
+    product: &Product,
+    stage: &Path,
+    modules: Option<&Modules>,
+    to: &Path,
+) -> Result<()> {
+    let init = fs::read(stage.join("system/init")).context("reading the staged init")?;
+    let mut archive = Archive::new(Vec::new());
+    let write = |archive: &mut Archive<Vec<u8>>| -> Result<()> {
+        archive.folder("dev")?;
+        archive.character_device("dev/console", 0o600, 5, 1)?;
+        archive.character_device("dev/null", 0o666, 1, 3)?;
+        for folder in ["proc", "sys", "run", "root"] {
+            archive.folder(folder)?;
+        }
+        archive.file("init", 0o755, &init)?;
+        if let Some(modules) = modules {
+            archive.folder("modules")?;
+            let order = modules.in_order(&product.modules.initramfs)?;
+            let list: String = order
+                .iter()
+                .map(|module| format!("{module}.ko\n"))
+                .collect();
+            archive.file("modules/order", 0o644, list.as_bytes())?;
+            for module in order {
+                archive.file(
+                    &format!("modules/{module}.ko"),
+                    0o644,
+                    &modules.content(&module)?,
+                )?;
+            }
+        }
+        Ok(())
+    };
+    write(&mut archive).context("making the initramfs")?;
+    fs::write(to, archive.finish()?).with_context(|| format!("writing {}", to.display()))
+}
+
+impl Image {
+    /// Makes a boot partition that starts this system with `command_line`.
+    fn write_esp(&self, command_line: &str, to: &Path, options: &Options) -> Result<()> {
+        let line = self.folder.join("command-line");
+        fs::write(&line, command_line).with_context(|| format!("writing {}", line.display()))?;
+        let release_path = self.folder.join("os-release");
+        fs::write(
+            &release_path,
+            format!(
+                "ID=hyperos\nNAME=HyperOS\nVERSION_ID={}\nVARIANT_ID={}\n",
+                env!("CARGO_PKG_VERSION"),
+                options.edition
+            ),
+        )?;
+        let boot = self.folder.join("boot.efi");
+        boot::write(&self.kernel, &self.initramfs, &line, &release_path, &boot)?;
+
+        let _ = fs::remove_file(to);
+        let file = fs::File::create(to).with_context(|| format!("creating {}", to.display()))?;
+        file.set_len(self.layout.partition("esp-a").size)?;
+        process::run(
+            process::tool("mkfs.vfat")
+                .args(["-F", "32", "-n", "HYPEROS", "-i", "48595045", "--invariant"])
+                .arg(to),
+        )?;
+        let mtools = |program: &str| {
+            let mut command = process::tool(program);
+            command
+                .env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH)
+                .env("TZ", "UTC")
+                .env("MTOOLS_SKIP_CHECK", "1");
+            command.arg("-i").arg(to);
+            command
+        };
+        process::run(mtools("mmd").args(["::/EFI", "::/EFI/BOOT"]))?;
+        process::run(mtools("mcopy").arg(&boot).arg("::/EFI/BOOT/BOOTX64.EFI"))
+            .context("putting the boot file on its partition: is it larger than boot-slot in the product's file?")
+    }
+
+    /// Makes a whole disk with an empty data partition.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be written.
+    pub fn write_disk(&self, to: &Path) -> Result<()> {
+        disk::create(self, to)
+    }
+
+    /// Brings this system onto a disk that exists, leaving its data as it is; makes the disk when
+    /// there is none.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the disk has other partitions than this product asks for today.
+    pub fn update_disk(&self, disk: &Path) -> Result<()> {
+        disk::update(self, disk)
+    }
+
+    /// The same system with other arguments for its kernel.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the boot partition cannot be made.
+    pub fn with_command_line(&self, extra: &[&str], esp: &Path) -> Result<Self> {
+        let mut image = self.clone();
+        for argument in extra {
+            image.command_line.push(' ');
+            image.command_line.push_str(argument);
+        }
+        image.esp = esp.to_owned();
+        image.write_esp(&image.command_line, &image.esp, &Options::default())?;
+        Ok(image)
+    }
+}

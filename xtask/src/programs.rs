@@ -1,0 +1,85 @@
+//! Builds our programs as they run on a device: static, optimised, without the paths of this
+//! machine in them.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{paths, process};
+
+/// The programs of a device; each is a crate of the same name.
+pub const PROGRAMS: [&str; 3] = ["init", "shell", "hyper"];
+
+/// What devices run.
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Seconds since 1970 that stand for the build's time wherever one is written.
+pub const SOURCE_DATE_EPOCH: &str = "1767225600";
+
+/// Cargo, set up to build for a device.
+///
+/// The target is named though it is this machine's own, so that `+crt-static` is not applied to
+/// procedural macros, which are loaded as shared libraries.
+///
+/// # Errors
+///
+/// Fails when the target folder is not known.
+pub fn cargo(root: &Path) -> Result<Command> {
+    let home = env::var_os("CARGO_HOME").map_or_else(
+        || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cargo"),
+        PathBuf::from,
+    );
+    let target = paths::target(root)?;
+    let flags = [
+        "-Ctarget-feature=+crt-static".to_owned(),
+        format!("--remap-path-prefix={}=/cargo", home.display()),
+        format!("--remap-path-prefix={}=/hyperos", root.display()),
+        format!("--remap-path-prefix={}=/target", target.display()),
+    ];
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .current_dir(root)
+        .env_remove("RUSTFLAGS")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .env("CARGO_TARGET_DIR", target)
+        .env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH);
+    Ok(command)
+}
+
+/// Builds the programs of a device and returns the folder that they are in.
+///
+/// # Errors
+///
+/// Fails when they do not compile.
+pub fn build(root: &Path) -> Result<PathBuf> {
+    let mut command = cargo(root)?;
+    command.args(["build", "--release", "--target", TARGET]);
+    for program in PROGRAMS {
+        command.args(["--package", program]);
+    }
+    command.arg("--bins");
+    process::run_visibly(&mut command).context("building the programs of the device")?;
+    built(root)
+}
+
+/// The folder with the programs as they were last built.
+///
+/// # Errors
+///
+/// Fails when one has never been built.
+pub fn built(root: &Path) -> Result<PathBuf> {
+    let folder = paths::target(root)?.join(TARGET).join("release");
+    for program in PROGRAMS {
+        if !folder.join(program).is_file() {
+            bail!(
+                "{} has not been built: leave --no-build away",
+                folder.join(program).display()
+            );
+        }
+    }
+    Ok(folder)
+}
