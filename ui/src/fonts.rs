@@ -1,0 +1,144 @@
+//! The typefaces: found in folders when the shell starts, never linked into it.
+//!
+//! Inter draws Latin, Greek and Cyrillic; Noto Sans CJK draws Chinese and is asked for every glyph
+//! that Inter lacks. The CJK face is large, so it is mapped lazily by the first glyph that needs it:
+//! registering reads its names, and a screen in English never touches its outlines.
+
+use slint::fontique_011::fontique::{
+    self, Blob, Collection, FallbackKey, FamilyId, GenericFamily, Script,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The family that the design is set in.
+pub const FAMILY: &str = "Inter";
+
+/// What [`register`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Registered {
+    /// How many font files were read.
+    pub files: usize,
+    /// Whether [`FAMILY`] is among them; without it the design falls back to any face there is.
+    pub design_family: bool,
+    /// Whether a face for Chinese is among them.
+    pub chinese: bool,
+}
+
+/// Scripts that fall back to the CJK face.
+const CHINESE_SCRIPTS: [&str; 4] = ["Hani", "Hans", "Hant", "Bopo"];
+
+/// Only these weights are used; a distribution's folder holds dozens of others.
+const WANTED: [&str; 6] = [
+    "Inter-Regular",
+    "Inter-Medium",
+    "Inter-SemiBold",
+    "InterDisplay-Light",
+    "InterDisplay-SemiBold",
+    "NotoSansCJK",
+];
+
+/// Registers every wanted font in these folders and their subfolders with Slint.
+///
+/// Call it once, after the Slint platform is set and before the first window. Folders that do not
+/// exist are passed over; a file that is no font is passed over.
+pub fn register(folders: &[PathBuf]) -> Registered {
+    let mut files = Vec::new();
+    for folder in folders {
+        collect(folder, 3, &mut files);
+    }
+    files.sort();
+    // The first folder's copy of a file wins.
+    files.dedup_by(|a, b| a.file_name() == b.file_name());
+
+    let mut collection = slint::fontique_011::shared_collection();
+    let mut registered = Registered::default();
+    let mut families: Vec<FamilyId> = Vec::new();
+    let mut chinese: Vec<FamilyId> = Vec::new();
+    for file in &files {
+        let Some(blob) = map(file) else { continue };
+        registered.files += 1;
+        for (family, _) in collection.register_fonts(blob, None) {
+            let name = collection.family_name(family).unwrap_or_default().to_owned();
+            if name == FAMILY {
+                registered.design_family = true;
+                families.insert(0, family);
+            } else if name.contains("CJK") {
+                if name.ends_with("SC") {
+                    chinese.insert(0, family);
+                } else {
+                    chinese.push(family);
+                }
+            } else if !families.contains(&family) {
+                families.push(family);
+            }
+        }
+    }
+    registered.chinese = !chinese.is_empty();
+    families.dedup();
+    set_fallbacks(&mut collection, &families, &chinese);
+    registered
+}
+
+fn set_fallbacks(collection: &mut Collection, families: &[FamilyId], chinese: &[FamilyId]) {
+    let everything = || families.iter().chain(chinese.iter().take(1)).copied();
+    if everything().next().is_none() {
+        return;
+    }
+    for generic in
+        [GenericFamily::SansSerif, GenericFamily::SystemUi, GenericFamily::UiSansSerif]
+    {
+        collection.set_generic_families(generic, everything());
+    }
+    for script in CHINESE_SCRIPTS {
+        let key = FallbackKey::new(Script::from_str_unchecked(script), None);
+        collection.set_fallbacks(key, chinese.iter().take(1).copied());
+    }
+}
+
+fn collect(folder: &Path, depth: u8, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            if depth > 0 {
+                collect(&path, depth - 1, files);
+            }
+        } else if is_wanted(&path) {
+            files.push(path);
+        }
+    }
+}
+
+fn is_wanted(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+    matches!(extension, "otf" | "ttf" | "ttc")
+        && WANTED.iter().any(|wanted| match *wanted {
+            "NotoSansCJK" => stem.starts_with(wanted) && !stem.ends_with("Bold"),
+            other => stem == other,
+        })
+}
+
+fn map(path: &Path) -> Option<Blob<u8>> {
+    let file = std::fs::File::open(path).ok()?;
+    // SAFETY: the folders of fonts are part of the read-only, verified root of the device, or of a
+    // desktop's installed packages; nobody shortens a file there while the shell runs.
+    let map = unsafe { memmap2::Mmap::map(&file) }.ok()?;
+    Some(fontique::Blob::new(Arc::new(map)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_wanted;
+    use std::path::Path;
+
+    #[test]
+    fn only_the_weights_of_the_design_are_read() {
+        assert!(is_wanted(Path::new("/a/Inter-Regular.otf")));
+        assert!(is_wanted(Path::new("/a/NotoSansCJK-Regular.ttc")));
+        assert!(is_wanted(Path::new("/a/NotoSansCJKsc-Regular.otf")));
+        assert!(!is_wanted(Path::new("/a/NotoSansCJK-Bold.ttc")));
+        assert!(!is_wanted(Path::new("/a/Inter-BlackItalic.otf")));
+        assert!(!is_wanted(Path::new("/a/Inter-Regular.txt")));
+    }
+}
