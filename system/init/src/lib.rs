@@ -16,7 +16,12 @@
 //!   the kernel; every wait for one has a limit, and what happens then is said on the console.
 
 pub mod boot;
+pub mod cgroup;
 pub mod command_line;
 pub mod device;
 pub mod fatal;
+pub mod log;
+pub mod manifest;
 pub mod program;
+pub mod shutdown;
+pub mod supervise;
