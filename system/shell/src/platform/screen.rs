@@ -1,0 +1,474 @@
+//! The screen: the scene's window, the display that shows it and the input that reaches it, without
+//! any waiting. The loop and the test harness both drive this.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use slint::platform::{PointerEventButton, WindowEvent};
+use slint::{LogicalPosition, PhysicalSize};
+
+use super::clock::{Clock, processor_time};
+use super::control::Hardware;
+use super::cursor::Cursor;
+use super::power_key::PowerKey;
+use super::redraw::{Next, Redraw};
+use super::surface::Surface;
+use crate::display::{self, Canvas, Display, Presented, Rectangle, Region};
+use crate::input::keyboard::{Keyboard, Meaning};
+use crate::input::{Input, KeyAction, MouseButton, Stamped, Touch, TouchPhase};
+use crate::statistics::{DrawnFrame, Statistics};
+
+/// Logical pixels that the scene scrolls by a notch of the wheel.
+const NOTCH: f32 = 60.0;
+
+pub(crate) struct Screen {
+    pub(super) surface: Rc<Surface>,
+    pub(super) clock: Rc<Clock>,
+    output: RefCell<Output>,
+    pointer: RefCell<Pointer>,
+    keyboard: RefCell<Keyboard>,
+    power_key: RefCell<PowerKey>,
+    statistics: RefCell<Statistics>,
+    listener: RefCell<Option<Rc<dyn Fn(Hardware)>>>,
+    lit: Cell<bool>,
+    scale: Cell<f32>,
+    /// Of the display, in pixels.
+    size: Cell<(u32, u32)>,
+}
+
+/// What drawing works on.
+struct Output {
+    display: Box<dyn Display>,
+    canvas: Canvas,
+    redraw: Redraw,
+    cursor: Cursor,
+    /// The display has none of the canvas yet.
+    whole: bool,
+    /// The last frame could not be shown; said once until one can.
+    failing: bool,
+}
+
+#[derive(Default)]
+struct Pointer {
+    /// The finger that drives the scene; others wait for scenes that know what to do with them.
+    contact: Option<u32>,
+    /// A mouse's buttons that are down.
+    buttons: u32,
+}
+
+impl Screen {
+    pub(super) fn new(display: Box<dyn Display>, scale: f32, clock: Clock) -> Rc<Self> {
+        let (width, height) = display.size();
+        let redraw = Redraw::new(display.frame_time());
+        let screen = Rc::new(Self {
+            surface: Surface::new(),
+            clock: Rc::new(clock),
+            output: RefCell::new(Output {
+                display,
+                canvas: Canvas::new(width, height),
+                redraw,
+                cursor: Cursor::default(),
+                whole: true,
+                failing: false,
+            }),
+            pointer: RefCell::default(),
+            keyboard: RefCell::default(),
+            power_key: RefCell::default(),
+            statistics: RefCell::default(),
+            listener: RefCell::default(),
+            lit: Cell::new(true),
+            scale: Cell::new(scale),
+            size: Cell::new((width, height)),
+        });
+        screen.surface.resize(PhysicalSize::new(width, height), scale);
+        screen
+    }
+
+    /// Goes on with another display.
+    pub(super) fn attach(&self, display: Box<dyn Display>) {
+        self.output.borrow_mut().display = display;
+        if !self.lit.get()
+            && let Err(error) = self.output.borrow_mut().display.set_lit(false)
+        {
+            tracing::warn!("turning the new display off failed: {error}");
+        }
+        self.resized();
+    }
+
+    fn resized(&self) {
+        let size = {
+            let mut output = self.output.borrow_mut();
+            let (width, height) = output.display.size();
+            self.size.set((width, height));
+            output.canvas = Canvas::new(width, height);
+            output.cursor.forget();
+            output.whole = true;
+            if self.lit.get() {
+                let frame_time = output.display.frame_time();
+                output.redraw.lit(frame_time);
+            }
+            PhysicalSize::new(width, height)
+        };
+        self.surface.resize(size, self.scale.get());
+    }
+
+    pub(super) fn listen(&self, listener: impl Fn(Hardware) + 'static) {
+        *self.listener.borrow_mut() = Some(Rc::new(listener));
+    }
+
+    pub(super) fn tell(&self, event: Hardware) {
+        let listener = self.listener.borrow().clone();
+        if let Some(listener) = listener {
+            listener(event);
+        }
+    }
+
+    /// Advances timers and animations, draws if it is time to, and says when to come back if
+    /// nothing happens before.
+    pub(super) fn step(&self) -> Option<Duration> {
+        slint::platform::update_timers_and_animations();
+        self.hold_power_key();
+        let now = self.clock.now();
+        let animating = slint::platform::WindowAdapter::window(&*self.surface).has_active_animations();
+        let next = {
+            let mut output = self.output.borrow_mut();
+            if self.surface.take_request() || animating {
+                output.redraw.request();
+            }
+            if output.redraw.is_overdue(now) {
+                tracing::warn!("{} did not report a frame for {:?}; going on", output.display.name(), Redraw::LONGEST_FLIP);
+                output.redraw.flipped();
+                self.statistics.borrow_mut().flipped(now);
+            }
+            output.redraw.next(now)
+        };
+        let redraw = match next {
+            Next::Draw => {
+                self.draw(now);
+                match self.output.borrow().redraw.next(self.clock.now()) {
+                    // Whatever asked for another frame while this one was drawn comes next round.
+                    Next::Draw => Some(now),
+                    Next::At(time) => Some(time),
+                    Next::Wait => None,
+                }
+            }
+            Next::At(time) => Some(time),
+            Next::Wait => None,
+        };
+        let now = self.clock.now();
+        let timer = slint::platform::duration_until_next_timer_update().map(|left| now + left);
+        // An animation that is not waiting for a frame, because its effect is invisible, still ends.
+        let animation = (animating && redraw.is_none() && self.lit.get()).then(|| now + self.frame_time());
+        [redraw, timer, animation, self.power_key.borrow().deadline()].into_iter().flatten().min()
+    }
+
+    fn draw(&self, begun: Duration) {
+        let started = processor_time();
+        let mut output = self.output.borrow_mut();
+        let Output { display: target, canvas, redraw, cursor, whole, failing } = &mut *output;
+        let mut damage = Region::new();
+        cursor.lift(canvas, &mut damage);
+        let drawn = self.surface.draw(canvas);
+        damage.extend(&drawn);
+        cursor.put(canvas, self.scale.get(), &mut damage);
+        if *whole {
+            damage = Rectangle::of_size(canvas.width(), canvas.height()).into();
+        }
+        if damage.is_empty() {
+            redraw.drawn(begun);
+            return;
+        }
+        let presented = target.present(canvas, &damage);
+        let all = u64::from(canvas.width()) * u64::from(canvas.height());
+        let frame = DrawnFrame {
+            processor_time: processor_time().saturating_sub(started),
+            share: (drawn.area().min(all) * 1000 / all.max(1)) as u32,
+        };
+        let mut statistics = self.statistics.borrow_mut();
+        match presented {
+            Ok(Presented::Pending) => {
+                redraw.drawn_pending(begun);
+                statistics.drawn(frame);
+            }
+            Ok(Presented::Complete) => {
+                redraw.drawn(begun);
+                statistics.drawn(frame);
+                statistics.flipped(self.clock.now());
+            }
+            Err(error) => {
+                redraw.drawn(begun);
+                if !std::mem::replace(failing, true) {
+                    tracing::error!("showing a frame on {} failed: {error}", target.name());
+                }
+                *whole = true;
+                return;
+            }
+        }
+        *whole = false;
+        *failing = false;
+    }
+
+    /// Takes what the display reports.
+    pub(super) fn receive(&self) {
+        let events = self.output.borrow_mut().display.receive();
+        self.display_events(events);
+    }
+
+    /// Looks again at what is connected.
+    pub(super) fn probe(&self) {
+        let events = self.output.borrow_mut().display.probe();
+        self.display_events(events);
+    }
+
+    fn display_events(&self, events: io::Result<Vec<display::Event>>) {
+        let events = match events {
+            Ok(events) => events,
+            Err(error) => {
+                tracing::error!("asking {} what happened failed: {error}", self.output.borrow().display.name());
+                return;
+            }
+        };
+        for event in events {
+            match event {
+                display::Event::Flipped(at) => {
+                    let mut output = self.output.borrow_mut();
+                    if output.redraw.is_flipping() {
+                        output.redraw.flipped();
+                        self.statistics.borrow_mut().flipped(at);
+                    }
+                }
+                display::Event::Resized => self.resized(),
+            }
+        }
+    }
+
+    /// Passes on what a person did.
+    pub(super) fn input(&self, Stamped { at, input }: Stamped) {
+        match input {
+            Input::Touch(touch) if self.lit.get() => self.touch(touch),
+            Input::MouseMoved { x, y } if self.lit.get() => self.mouse_moved(x, y),
+            Input::MouseButton { button, pressed } => self.mouse_button(button, pressed),
+            Input::Wheel { x, y } if self.lit.get() => self.wheel(x, y),
+            Input::Key { code, action } => self.key(code, action),
+            Input::Touch(_) | Input::MouseMoved { .. } | Input::Wheel { .. } => return,
+        }
+        self.tell(Hardware::Touched);
+        if matches!(input, Input::Touch(_) | Input::MouseButton { .. }) {
+            // Only what changes something on the screen has a frame to wait for.
+            let animating = slint::platform::WindowAdapter::window(&*self.surface).has_active_animations();
+            let mut output = self.output.borrow_mut();
+            if self.surface.take_request() || animating {
+                output.redraw.request();
+            }
+            if output.redraw.is_requested() {
+                self.statistics.borrow_mut().touched(at);
+            }
+        }
+    }
+
+    fn touch(&self, touch: Touch) {
+        let position = self.logical(touch.position);
+        let button = PointerEventButton::Left;
+        let mut contact = self.pointer.borrow().contact;
+        match touch.phase {
+            TouchPhase::Down if contact.is_none() => {
+                contact = Some(touch.contact);
+                self.hide_cursor();
+                self.surface.dispatch(WindowEvent::PointerMoved { position });
+                self.surface.dispatch(WindowEvent::PointerPressed { position, button });
+            }
+            TouchPhase::Moved if contact == Some(touch.contact) => {
+                self.surface.dispatch(WindowEvent::PointerMoved { position });
+            }
+            TouchPhase::Up if contact == Some(touch.contact) => {
+                contact = None;
+                self.surface.dispatch(WindowEvent::PointerReleased { position, button });
+                self.surface.dispatch(WindowEvent::PointerExited);
+            }
+            TouchPhase::Cancelled if contact == Some(touch.contact) => {
+                contact = None;
+                self.surface.dispatch(WindowEvent::PointerExited);
+            }
+            _ => {}
+        }
+        self.pointer.borrow_mut().contact = contact;
+    }
+
+    fn mouse_moved(&self, x: f32, y: f32) {
+        let position = {
+            let mut output = self.output.borrow_mut();
+            let (width, height) = (output.canvas.width() as f32, output.canvas.height() as f32);
+            let (from_x, from_y) = output.cursor.position().unwrap_or((width / 2.0, height / 2.0));
+            let scale = self.scale.get();
+            let to = ((from_x + x * scale).clamp(0.0, width - 1.0), (from_y + y * scale).clamp(0.0, height - 1.0));
+            output.cursor.move_to(Some(to));
+            output.redraw.request();
+            LogicalPosition::new(to.0 / scale, to.1 / scale)
+        };
+        self.surface.dispatch(WindowEvent::PointerMoved { position });
+    }
+
+    fn mouse_button(&self, button: MouseButton, pressed: bool) {
+        if !self.lit.get() {
+            if pressed {
+                self.tell(Hardware::PowerPressed);
+            }
+            return;
+        }
+        let position = self.mouse_position();
+        let (number, button) = match button {
+            MouseButton::Left => (0, PointerEventButton::Left),
+            MouseButton::Right => (1, PointerEventButton::Right),
+            MouseButton::Middle => (2, PointerEventButton::Middle),
+            MouseButton::Back => (3, PointerEventButton::Back),
+        };
+        let known = self.pointer.borrow().buttons & (1 << number) != 0;
+        // A button that was pressed while the display was off is not released into the scene.
+        if known == pressed {
+            return;
+        }
+        self.pointer.borrow_mut().buttons ^= 1 << number;
+        self.surface.dispatch(if pressed {
+            WindowEvent::PointerPressed { position, button }
+        } else {
+            WindowEvent::PointerReleased { position, button }
+        });
+    }
+
+    fn wheel(&self, x: f32, y: f32) {
+        let position = self.mouse_position();
+        self.surface.dispatch(WindowEvent::PointerScrolled { position, delta_x: x * NOTCH, delta_y: y * NOTCH });
+    }
+
+    fn key(&self, code: u16, action: KeyAction) {
+        let meaning = self.keyboard.borrow_mut().key(code, action);
+        match meaning {
+            Meaning::Nothing => {}
+            Meaning::Power => {
+                let mut key = self.power_key.borrow_mut();
+                let short = match action {
+                    KeyAction::Pressed => {
+                        key.pressed(self.clock.now());
+                        false
+                    }
+                    KeyAction::Released => key.released(),
+                    KeyAction::Repeated => false,
+                };
+                drop(key);
+                if short {
+                    self.tell(Hardware::PowerPressed);
+                }
+            }
+            Meaning::Hardware(event) => {
+                if action != KeyAction::Released {
+                    self.tell(event);
+                }
+            }
+            Meaning::Text(text) => {
+                if !self.lit.get() {
+                    if action == KeyAction::Pressed {
+                        self.tell(Hardware::PowerPressed);
+                    }
+                    return;
+                }
+                self.surface.dispatch(match action {
+                    KeyAction::Pressed => WindowEvent::KeyPressed { text },
+                    KeyAction::Repeated => WindowEvent::KeyPressRepeated { text },
+                    KeyAction::Released => WindowEvent::KeyReleased { text },
+                });
+            }
+        }
+    }
+
+    fn hold_power_key(&self) {
+        let held = self.power_key.borrow_mut().held(self.clock.now());
+        if held {
+            self.tell(Hardware::PowerHeld);
+        }
+    }
+
+    fn hide_cursor(&self) {
+        let mut output = self.output.borrow_mut();
+        if output.cursor.position().is_some() {
+            output.cursor.move_to(None);
+            output.redraw.request();
+        }
+    }
+
+    fn mouse_position(&self) -> LogicalPosition {
+        let output = self.output.borrow();
+        let (x, y) = output.cursor.position().unwrap_or_default();
+        LogicalPosition::new(x / self.scale.get(), y / self.scale.get())
+    }
+
+    fn logical(&self, (x, y): (f32, f32)) -> LogicalPosition {
+        let (width, height) = self.size.get();
+        let scale = self.scale.get();
+        let place = |share: f32, size: u32| share.clamp(0.0, 1.0) * size.saturating_sub(1) as f32 / scale;
+        LogicalPosition::new(place(x, width), place(y, height))
+    }
+
+    pub(super) fn is_lit(&self) -> bool {
+        self.lit.get()
+    }
+
+    pub(super) fn set_lit(&self, lit: bool) {
+        if self.lit.replace(lit) == lit {
+            return;
+        }
+        let mut output = self.output.borrow_mut();
+        if let Err(error) = output.display.set_lit(lit) {
+            let state = if lit { "on" } else { "off" };
+            tracing::error!("turning {} {state} failed: {error}", output.display.name());
+        }
+        if lit {
+            let frame_time = output.display.frame_time();
+            output.whole = true;
+            output.redraw.lit(frame_time);
+        } else {
+            output.redraw.dark();
+            drop(output);
+            // A finger that is down while the screen goes dark means nothing any more.
+            if self.pointer.borrow_mut().contact.take().is_some() {
+                self.surface.dispatch(WindowEvent::PointerExited);
+            }
+        }
+    }
+
+    pub(super) fn redraw_all(&self) {
+        self.surface.forget();
+    }
+
+    pub(super) fn size(&self) -> (u32, u32) {
+        self.size.get()
+    }
+
+    fn frame_time(&self) -> Duration {
+        self.output.borrow().display.frame_time()
+    }
+
+    pub(super) fn scale(&self) -> f32 {
+        self.scale.get()
+    }
+
+    pub(super) fn set_scale(&self, scale: f32) {
+        if scale.is_finite() && scale > 0.0 && self.scale.replace(scale) != scale {
+            let (width, height) = self.size();
+            self.surface.resize(PhysicalSize::new(width, height), scale);
+        }
+    }
+
+    pub(super) fn set_keyboard_layout(&self, name: &str) -> bool {
+        self.keyboard.borrow_mut().set_layout(name)
+    }
+
+    pub(super) fn with_statistics<T>(&self, f: impl FnOnce(&mut Statistics) -> T) -> T {
+        f(&mut self.statistics.borrow_mut())
+    }
+
+    pub(super) fn with_display<T>(&self, f: impl FnOnce(&mut dyn Display) -> T) -> T {
+        f(&mut *self.output.borrow_mut().display)
+    }
+}

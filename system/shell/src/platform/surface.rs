@@ -1,0 +1,103 @@
+//! The one window of the shell, as Slint sees it: it is as large as the screen.
+
+use std::cell::Cell;
+use std::rc::{Rc, Weak};
+
+use slint::platform::software_renderer::{RepaintBufferType, SoftwareRenderer};
+use slint::platform::{Renderer, WindowAdapter, WindowEvent};
+use slint::{PhysicalSize, PlatformError, Window, WindowSize};
+
+use crate::display::{Canvas, Rectangle, Region};
+
+pub(super) struct Surface {
+    window: Window,
+    renderer: SoftwareRenderer,
+    size: Cell<PhysicalSize>,
+    requested: Cell<bool>,
+}
+
+impl Surface {
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new_cyclic(|this: &Weak<Self>| Self {
+            window: Window::new(this.clone()),
+            renderer: SoftwareRenderer::new_with_repaint_buffer_type(RepaintBufferType::ReusedBuffer),
+            size: Cell::default(),
+            requested: Cell::new(true),
+        })
+    }
+
+    /// Whether something asked to be drawn since the last call.
+    pub(super) fn take_request(&self) -> bool {
+        self.requested.take()
+    }
+
+    /// Tells the scene how large the screen is and how many pixels make a logical one.
+    pub(super) fn resize(&self, size: PhysicalSize, scale: f32) {
+        self.size.set(size);
+        self.dispatch(WindowEvent::ScaleFactorChanged { scale_factor: scale });
+        self.dispatch(WindowEvent::Resized { size: size.to_logical(scale) });
+        self.forget();
+    }
+
+    /// Makes the next drawing draw everything.
+    pub(super) fn forget(&self) {
+        // What the renderer knows to be in the canvas is dropped when the kind of buffer changes.
+        self.renderer.set_repaint_buffer_type(RepaintBufferType::SwappedBuffers);
+        self.renderer.set_repaint_buffer_type(RepaintBufferType::ReusedBuffer);
+        self.requested.set(true);
+    }
+
+    /// Draws what changed, and says where that was.
+    pub(super) fn draw(&self, canvas: &mut Canvas) -> Region {
+        let width = canvas.width() as usize;
+        if width == 0 || canvas.height() == 0 {
+            return Region::new();
+        }
+        let drawn = self.renderer.render(canvas.pixels_mut(), width);
+        let mut region = Region::new();
+        for (origin, size) in drawn.iter() {
+            region.add(Rectangle {
+                x: origin.x.max(0).unsigned_abs(),
+                y: origin.y.max(0).unsigned_abs(),
+                width: size.width,
+                height: size.height,
+            });
+        }
+        region
+    }
+
+    pub(super) fn dispatch(&self, event: WindowEvent) {
+        if let Err(error) = self.window.dispatch_event_with_result(event) {
+            tracing::error!("passing an event to the scene failed: {error}");
+        }
+    }
+}
+
+impl WindowAdapter for Surface {
+    fn window(&self) -> &Window {
+        &self.window
+    }
+
+    fn size(&self) -> PhysicalSize {
+        self.size.get()
+    }
+
+    // The screen is as large as it is.
+    fn set_size(&self, _: WindowSize) {}
+
+    fn set_visible(&self, visible: bool) -> Result<(), PlatformError> {
+        if visible {
+            self.window.dispatch_event_with_result(WindowEvent::WindowActiveChanged(true))?;
+            self.requested.set(true);
+        }
+        Ok(())
+    }
+
+    fn request_redraw(&self) {
+        self.requested.set(true);
+    }
+
+    fn renderer(&self) -> &dyn Renderer {
+        &self.renderer
+    }
+}
