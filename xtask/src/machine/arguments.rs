@@ -1,0 +1,141 @@
+//! The command line of QEMU.
+
+use anyhow::Result;
+
+use super::{Accelerator, Boot, Options, Show, console::SOCKET as CONSOLE_SOCKET};
+use std::ffi::OsString;
+
+/// QEMU's own socket, in the machine's folder.
+pub(super) const QMP_SOCKET: &str = "qmp.socket";
+
+/// What kernel and `init` say, in the machine's folder.
+pub(super) const SERIAL_LOG: &str = "serial.log";
+
+const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+pub(super) const FIRMWARE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// The arguments that make the machine of `options`.
+pub(super) fn arguments(options: &Options) -> Result<Vec<OsString>> {
+    let accelerator = match options.accelerator {
+        Some(accelerator) => accelerator,
+        None => Accelerator::probe()?,
+    };
+    let mut list = List(Vec::new());
+    list.add([
+        "-nodefaults",
+        "-no-user-config",
+        "-machine",
+        "q35,vmport=off",
+    ]);
+    list.add(accelerator.arguments());
+    list.add([
+        "-m",
+        &options.memory.mebibytes().to_string(),
+        "-smp",
+        &options.processors.to_string(),
+    ]);
+    list.add(["-rtc", "base=utc"]);
+
+    match &options.boot {
+        Boot::Firmware => {
+            list.add([
+                "-drive",
+                &format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}"),
+            ]);
+            list.add([
+                "-drive",
+                &format!(
+                    "if=pflash,unit=1,format=raw,file={}",
+                    file(&options.firmware_variables)
+                ),
+            ]);
+        }
+        Boot::Direct {
+            kernel,
+            initramfs,
+            command_line,
+        } => {
+            list.0.extend([
+                "-kernel".into(),
+                kernel.into(),
+                "-initrd".into(),
+                initramfs.into(),
+            ]);
+            list.add(["-append", command_line]);
+        }
+    }
+
+    let snapshot = if options.temporary { "on" } else { "off" };
+    list.add([
+        "-drive",
+        &format!(
+            "id=disk,if=none,format=raw,discard=unmap,snapshot={snapshot},file={}",
+            file(&options.disk)
+        ),
+        "-device",
+        "virtio-blk-pci,drive=disk,bootindex=0",
+    ]);
+    if let Some(display) = options.display {
+        // The VGA variant: OVMF crashes on the other one with a mode as tall as a phone's.
+        list.add([
+            "-device",
+            &format!("virtio-vga,xres={},yres={}", display.width, display.height),
+        ]);
+        list.add([
+            "-device",
+            "virtio-tablet-pci",
+            "-device",
+            "virtio-keyboard-pci",
+        ]);
+    }
+    if options.network {
+        // Without its boot ROM: firmware would try to start from the network.
+        list.add([
+            "-netdev",
+            "user,id=network",
+            "-device",
+            "virtio-net-pci,netdev=network,romfile=",
+        ]);
+    }
+    list.add(["-device", "virtio-rng-pci"]);
+    list.add(["-device", "i6300esb", "-action", "watchdog=reset"]);
+    list.add([
+        "-device",
+        "virtio-serial-pci",
+        "-chardev",
+        &format!("socket,id=console,server=on,wait=off,path={CONSOLE_SOCKET}"),
+        "-device",
+        "virtserialport,chardev=console,name=org.hyperos.console",
+    ]);
+    list.add([
+        "-chardev",
+        &format!("file,id=serial,path={SERIAL_LOG}"),
+        "-serial",
+        "chardev:serial",
+    ]);
+    list.add(["-qmp", &format!("unix:{QMP_SOCKET},server=on,wait=off")]);
+    match options.show {
+        Show::Nothing => list.add(["-display", "none"]),
+        Show::Window => list.add(["-display", "gtk,zoom-to-fit=on,show-menubar=off"]),
+        Show::WebSocket => list.add(["-vnc", "127.0.0.1:0,to=99,websocket=on"]),
+    }
+    list.add(options.arguments.iter().map(String::as_str));
+    Ok(list.0)
+}
+
+struct List(Vec<OsString>);
+
+impl List {
+    fn add<I: IntoIterator<Item: AsRef<str>>>(&mut self, arguments: I) {
+        self.0.extend(
+            arguments
+                .into_iter()
+                .map(|argument| argument.as_ref().into()),
+        );
+    }
+}
+
+/// A path as a value in an argument, where a comma would begin the next.
+fn file(path: &std::path::Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
