@@ -14,6 +14,7 @@
 
 pub mod canvas;
 pub mod drm;
+pub mod find;
 pub mod framebuffer;
 pub mod hotplug;
 pub mod memory;

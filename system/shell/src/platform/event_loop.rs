@@ -1,6 +1,6 @@
 //! The loop of the device: one thread that waits for everything at once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -14,7 +14,8 @@ use super::control::{Hardware, ScreenControl};
 use super::screen::Screen;
 use super::slint_platform;
 use super::wake::UiLoop;
-use crate::display::Display;
+use crate::display::drm::Drm;
+use crate::display::find::Found;
 use crate::display::hotplug;
 use crate::input::devices::Devices;
 
@@ -25,17 +26,20 @@ pub struct Platform {
     devices: RefCell<Option<Devices>>,
     /// The kernel's messages about displays.
     hotplug: Option<OwnedFd>,
+    /// The display is only the firmware's framebuffer.
+    provisional: Cell<bool>,
 }
 
 impl Platform {
-    /// Makes `display` the screen of this thread, with so many pixels to a logical one. Register
-    /// fonts next; then create the scene; then [`Platform::run`].
-    pub fn new(display: Box<dyn Display>, scale: f32) -> Result<Self, slint::PlatformError> {
+    /// Makes what was found the screen of this thread, with so many pixels to a logical one.
+    /// Register fonts next; then create the scene; then [`Platform::run`].
+    pub fn new(found: Found, scale: f32) -> Result<Self, slint::PlatformError> {
         let other = |what: &str, error: &dyn std::fmt::Display| slint::PlatformError::Other(format!("{what} failed: {error}"));
-        let screen = Screen::new(display, scale, Clock::Kernel);
+        let screen = Screen::new(found.display, scale, Clock::Kernel);
         let ui = UiLoop::new().map_err(|error| other("making the loop's wake-up", &error))?;
         slint_platform::install(screen.clone(), ui.clone())?;
-        Ok(Self { screen, ui, devices: RefCell::new(None), hotplug: None })
+        let provisional = Cell::new(found.provisional);
+        Ok(Self { screen, ui, devices: RefCell::new(None), hotplug: None, provisional })
     }
 
     /// What the scene controls the screen with.
@@ -51,11 +55,6 @@ impl Platform {
     /// Passes on what is not text.
     pub fn on_hardware(&self, listener: impl Fn(Hardware) + 'static) {
         self.screen.listen(listener);
-    }
-
-    /// Goes on with another display.
-    pub fn attach(&self, display: Box<dyn Display>) {
-        self.screen.attach(display);
     }
 
     /// Draws what is due, without waiting: the first frame need not wait for input devices.
@@ -107,6 +106,19 @@ impl Platform {
         }
     }
 
+    fn display_changed(&self) {
+        if !self.provisional.get() {
+            return self.screen.probe();
+        }
+        match Drm::open() {
+            Ok(display) => {
+                self.provisional.set(false);
+                self.screen.attach(Box::new(display));
+            }
+            Err(error) => tracing::info!("staying with the firmware's framebuffer: {error}"),
+        }
+    }
+
     /// Takes whatever there is. Reading what has nothing to say is cheap; it does not wait.
     fn receive(&self) {
         self.ui.run_tasks();
@@ -114,7 +126,7 @@ impl Platform {
         if let Some(socket) = &self.hotplug
             && hotplug::display_changed(socket)
         {
-            self.screen.probe();
+            self.display_changed();
         }
         let mut happened = Vec::new();
         if let Some(devices) = &mut *self.devices.borrow_mut() {

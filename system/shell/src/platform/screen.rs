@@ -128,10 +128,11 @@ impl Screen {
     /// Advances timers and animations, draws if it is time to, and says when to come back if
     /// nothing happens before.
     pub(super) fn step(&self) -> Option<Duration> {
+        // Animations count themselves while they are drawn, and are forgotten when time advances.
+        let animating = self.is_animating();
         slint::platform::update_timers_and_animations();
         self.hold_power_key();
         let now = self.clock.now();
-        let animating = slint::platform::WindowAdapter::window(&*self.surface).has_active_animations();
         let next = {
             let mut output = self.output.borrow_mut();
             if self.surface.take_request() || animating {
@@ -160,7 +161,7 @@ impl Screen {
         let now = self.clock.now();
         let timer = slint::platform::duration_until_next_timer_update().map(|left| now + left);
         // An animation that is not waiting for a frame, because its effect is invisible, still ends.
-        let animation = (animating && redraw.is_none() && self.lit.get()).then(|| now + self.frame_time());
+        let animation = (self.is_animating() && redraw.is_none() && self.lit.get()).then(|| now + self.frame_time());
         [redraw, timer, animation, self.power_key.borrow().deadline()].into_iter().flatten().min()
     }
 
@@ -257,9 +258,8 @@ impl Screen {
         self.tell(Hardware::Touched);
         if matches!(input, Input::Touch(_) | Input::MouseButton { .. }) {
             // Only what changes something on the screen has a frame to wait for.
-            let animating = slint::platform::WindowAdapter::window(&*self.surface).has_active_animations();
             let mut output = self.output.borrow_mut();
-            if self.surface.take_request() || animating {
+            if self.surface.take_request() || self.is_animating() {
                 output.redraw.request();
             }
             if output.redraw.is_requested() {
@@ -387,6 +387,10 @@ impl Screen {
         if held {
             self.tell(Hardware::PowerHeld);
         }
+    }
+
+    fn is_animating(&self) -> bool {
+        slint::platform::WindowAdapter::window(&*self.surface).has_active_animations()
     }
 
     fn hide_cursor(&self) {
