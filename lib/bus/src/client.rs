@@ -1,0 +1,299 @@
+//! Calling.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::env;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio_util::codec::{Decoder, Encoder};
+
+use crate::connection::{Connection, Ended, NotSent};
+use crate::error::{Error, Reason};
+use crate::frame::Refusal;
+use crate::incoming::Incoming;
+use crate::invocation;
+use crate::limits::MAX_ARGUMENTS;
+use crate::wire::wrpc_transport::{Decode, Encode, TupleEncode};
+
+/// How long a call waits for its answer where nothing else is said.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Where the interfaces are that a client calls.
+///
+/// Other devices of the family will be addresses too; a call looks the same.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Address {
+    /// This device: the folder that holds the sockets.
+    Here(PathBuf),
+}
+
+/// Calls interfaces. Cheap to clone: all clones share their connections, one to an interface.
+///
+/// A connection is made by the first call, kept, and made again by the next call after it broke,
+/// such as when the service was restarted. A call is sent a second time only if it is certain
+/// that nothing of it was sent. Dropping the future of a call tells the service to give it up.
+///
+/// Connections live in the Tokio runtime of the call that made them.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+    deadline: Duration,
+}
+
+#[derive(Debug)]
+struct Shared {
+    address: Address,
+    /// For messages.
+    program: String,
+    slots: Mutex<HashMap<Cow<'static, str>, Arc<Slot>>>,
+}
+
+/// The connection to one interface.
+#[derive(Debug, Default)]
+struct Slot {
+    open: Mutex<Option<Arc<Connection>>>,
+    /// Held while connecting, so that calls at the same time make one connection.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+impl Client {
+    /// A client of the device on which it runs: the folder in `HYPER_BUS`, or `/run/bus`.
+    pub fn from_environment() -> Self {
+        Self::new(Address::Here(crate::folder()))
+    }
+
+    /// A client of an address.
+    pub fn new(address: Address) -> Self {
+        let program = env::var("HYPER_SERVICE").unwrap_or_else(|_| "this program".into());
+        let shared = Shared {
+            address,
+            program,
+            slots: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            deadline: DEADLINE,
+        }
+    }
+
+    /// The same client, whose calls wait another time for their answers.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            deadline,
+        }
+    }
+
+    /// Calls a function and takes its answer. The generated functions are this with their types.
+    pub(crate) async fn call<P, R>(
+        &self,
+        interface: &'static str,
+        function: &'static str,
+        parameters: P,
+    ) -> Result<R, Error>
+    where
+        P: TupleEncode,
+        std::io::Error: From<<<P as Encode>::Encoder as Encoder<P>>::Error>,
+        (R,): crate::wire::wrpc_transport::TupleDecode,
+        <<(R,) as Decode>::Decoder as Decoder>::Error: std::fmt::Display,
+    {
+        let (answer,) = self
+            .call_whole::<P, (R,)>(interface, function, parameters)
+            .await?;
+        Ok(answer)
+    }
+
+    /// As [`Client::call`], for a function that answers nothing but that it is done.
+    pub(crate) async fn call_nothing<P>(
+        &self,
+        interface: &'static str,
+        function: &'static str,
+        parameters: P,
+    ) -> Result<(), Error>
+    where
+        P: TupleEncode,
+        std::io::Error: From<<<P as Encode>::Encoder as Encoder<P>>::Error>,
+    {
+        self.call_whole::<P, ()>(interface, function, parameters)
+            .await
+    }
+
+    /// As [`Client::call`], for a function whose answer is a stream.
+    pub(crate) async fn call_stream<P, T>(
+        &self,
+        interface: &'static str,
+        function: &'static str,
+        parameters: P,
+    ) -> Result<Incoming<T>, Error>
+    where
+        P: TupleEncode,
+        std::io::Error: From<<<P as Encode>::Encoder as Encoder<P>>::Error>,
+        T: Decode,
+    {
+        let message =
+            invocation::encode_call(interface, function, parameters).map_err(|error| {
+                Error::new(interface, function, Reason::Arguments(error.to_string()))
+            })?;
+        let bytes = self
+            .exchange_stream(interface.into(), function.into(), message)
+            .await?;
+        Ok(Incoming::new(bytes))
+    }
+
+    async fn call_whole<P, R>(
+        &self,
+        interface: &'static str,
+        function: &'static str,
+        parameters: P,
+    ) -> Result<R, Error>
+    where
+        P: TupleEncode,
+        std::io::Error: From<<<P as Encode>::Encoder as Encoder<P>>::Error>,
+        R: crate::wire::wrpc_transport::TupleDecode,
+        <<R as Decode>::Decoder as Decoder>::Error: std::fmt::Display,
+    {
+        let message =
+            invocation::encode_call(interface, function, parameters).map_err(|error| {
+                Error::new(interface, function, Reason::Arguments(error.to_string()))
+            })?;
+        let answer = self
+            .exchange(interface.into(), function.into(), message)
+            .await?;
+        invocation::decode_value(answer)
+            .map_err(|error| Error::new(interface, function, Reason::Answer(error)))
+    }
+
+    /// Sends the bytes of a call and takes the bytes of its answer.
+    pub(crate) async fn exchange(
+        &self,
+        interface: Cow<'static, str>,
+        function: Cow<'static, str>,
+        message: BytesMut,
+    ) -> Result<BytesMut, Error> {
+        let asked = async {
+            let mut pending = self.send(&interface, &message, Connection::send).await?;
+            match (&mut pending.answer).await {
+                Ok(Ok(answer)) => invocation::decode_root(answer)
+                    .map_err(|error| Reason::Answer(error.to_string())),
+                Ok(Err(ended)) => Err(self.reason(ended)),
+                Err(_) => Err(Reason::Lost("its connection was closed".into())),
+            }
+        };
+        tokio::time::timeout(self.deadline, asked)
+            .await
+            .unwrap_or(Err(Reason::Deadline(self.deadline)))
+            .map_err(|reason| Error::new(interface, function, reason))
+    }
+
+    /// Sends the bytes of a call whose answer is a stream. The deadline is for its beginning.
+    pub(crate) async fn exchange_stream(
+        &self,
+        interface: Cow<'static, str>,
+        function: Cow<'static, str>,
+        message: BytesMut,
+    ) -> Result<crate::incoming::Pieces, Error> {
+        let asked = async {
+            let pending = self
+                .send(&interface, &message, Connection::send_for_pieces)
+                .await?;
+            crate::incoming::Pieces::begin(
+                self.clone(),
+                interface.clone(),
+                function.clone(),
+                pending,
+            )
+            .await
+        };
+        tokio::time::timeout(self.deadline, asked)
+            .await
+            .unwrap_or(Err(Reason::Deadline(self.deadline)))
+            .map_err(|reason| Error::new(interface, function, reason))
+    }
+
+    async fn send<T>(
+        &self,
+        interface: &Cow<'static, str>,
+        message: &[u8],
+        send: impl Fn(&Connection, &[u8]) -> Result<T, NotSent>,
+    ) -> Result<T, Reason> {
+        if message.len() > MAX_ARGUMENTS {
+            return Err(Reason::TooLarge(format!(
+                "the arguments are longer than {MAX_ARGUMENTS} bytes"
+            )));
+        }
+        let slot = self.slot(interface);
+        if let Some(connection) = slot.current()
+            && let Ok(sent) = send(&connection, message)
+        {
+            return Ok(sent);
+        }
+        // Nothing was sent: the connection is new, or it broke before.
+        let connection = self.connect(&slot, interface).await?;
+        send(&connection, message).map_err(|NotSent(reason)| Reason::Lost(reason))
+    }
+
+    fn slot(&self, interface: &Cow<'static, str>) -> Arc<Slot> {
+        let mut slots = self
+            .shared
+            .slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match slots.get(interface) {
+            Some(slot) => Arc::clone(slot),
+            None => Arc::clone(slots.entry(interface.clone()).or_default()),
+        }
+    }
+
+    async fn connect(&self, slot: &Slot, interface: &str) -> Result<Arc<Connection>, Reason> {
+        let _connecting = slot.connecting.lock().await;
+        if let Some(connection) = slot.current() {
+            return Ok(connection);
+        }
+        let Address::Here(folder) = &self.shared.address;
+        let path = crate::socket_path(folder, interface);
+        let connection = Connection::open(&path)
+            .await
+            .map_err(|source| Reason::Unreachable {
+                path: path.display().to_string(),
+                source,
+            })?;
+        let connection = Arc::new(connection);
+        *slot.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    pub(crate) fn reason(&self, ended: Ended) -> Reason {
+        match ended {
+            Ended::Lost(reason) => Reason::Lost(reason),
+            Ended::TooLarge => {
+                Reason::TooLarge("the answer is longer than a message may be".into())
+            }
+            Ended::Refused(refusal, sentence) => match refusal {
+                Refusal::UnknownFunction => Reason::UnknownFunction,
+                Refusal::UnknownInterface => Reason::UnknownInterface,
+                Refusal::NotGranted if sentence.is_empty() => {
+                    Reason::NotGranted(self.shared.program.clone())
+                }
+                Refusal::NotGranted => Reason::NotGranted(sentence),
+                Refusal::Unreadable => Reason::Arguments(sentence),
+                Refusal::TooLarge => Reason::TooLarge(sentence),
+                Refusal::Busy => Reason::Busy,
+                Refusal::Cancelled | Refusal::Failed => Reason::Failed(sentence),
+            },
+        }
+    }
+}
+
+impl Slot {
+    fn current(&self) -> Option<Arc<Connection>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref()
+            .filter(|connection| connection.is_open())
+            .cloned()
+    }
+}

@@ -1,0 +1,326 @@
+//! Serving.
+
+use std::collections::HashMap;
+use std::env;
+use std::fmt;
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+
+use crate::caller::{Caller, Grants};
+use crate::invocation;
+use crate::limits::MAX_CONNECTIONS;
+use crate::reply::Reply;
+use crate::serving;
+use crate::wire::wrpc_transport::TupleDecode;
+
+/// What answers one call.
+pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// One call that arrived whole.
+pub struct Call {
+    pub(crate) caller: Caller,
+    pub(crate) parameters: BytesMut,
+    pub(crate) reply: Reply,
+}
+
+impl Call {
+    /// Reads the arguments; tells the caller and is `None` when they cannot be read.
+    pub(crate) fn parameters<P>(self) -> Option<(Caller, P, Reply)>
+    where
+        P: TupleDecode,
+        <<P as crate::wire::wrpc_transport::Decode>::Decoder as tokio_util::codec::Decoder>::Error:
+            fmt::Display,
+    {
+        match invocation::decode_value(self.parameters) {
+            Ok(parameters) => Some((self.caller, parameters, self.reply)),
+            Err(error) => {
+                self.reply.refuse(crate::frame::Refusal::Unreadable, &error);
+                None
+            }
+        }
+    }
+}
+
+/// Answers the functions of one interface. The generated modules implement it.
+pub(crate) trait Dispatch: Send + Sync + 'static {
+    /// Begins to answer; gives the call back when there is no such function.
+    fn dispatch(&self, function: &str, call: Call) -> Result<Work, Call>;
+}
+
+/// One interface with what answers it: made by the `interface` function of its module.
+pub struct Interface {
+    pub(crate) id: &'static str,
+    pub(crate) dispatch: Box<dyn Dispatch>,
+}
+
+impl Interface {
+    pub(crate) fn new(id: &'static str, dispatch: impl Dispatch) -> Self {
+        Self {
+            id,
+            dispatch: Box::new(dispatch),
+        }
+    }
+}
+
+impl fmt::Debug for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id)
+    }
+}
+
+/// Whether the service can do its work; the error says in a sentence what is wrong.
+type HealthCheck = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// Serves interfaces on their sockets, each connection with its caller known and its grant checked.
+///
+/// Every socket also answers `hyper:health/health@1.0.0`.
+pub struct Server {
+    bus: PathBuf,
+    listeners: Vec<(String, StdListener)>,
+    interfaces: HashMap<&'static str, Interface>,
+    health: HealthCheck,
+}
+
+/// What all connections of a server share.
+pub(crate) struct Served {
+    pub interfaces: HashMap<&'static str, Interface>,
+}
+
+impl Server {
+    /// Takes over the sockets that process 1 opened for this service.
+    ///
+    /// They come by systemd's protocol (`LISTEN_FDS`, and `LISTEN_PID` where it is set), with the
+    /// interfaces in the order of the descriptors in `HYPER_INTERFACES`. Call it once and early:
+    /// it takes the descriptors 3 and on for its own.
+    pub fn from_environment() -> io::Result<Self> {
+        let variable = |name: &str| {
+            env::var(name).map_err(|_| {
+                invalid(format!(
+                    "{name} is not set: was this program started by init?"
+                ))
+            })
+        };
+        if let Ok(process) = env::var("LISTEN_PID")
+            && process != std::process::id().to_string()
+        {
+            return Err(invalid(format!(
+                "LISTEN_PID is {process}: the sockets were meant for another process"
+            )));
+        }
+        let count: RawFd = variable("LISTEN_FDS")?
+            .parse()
+            .map_err(|_| invalid("LISTEN_FDS is not a number".into()))?;
+        let names = variable("HYPER_INTERFACES")?;
+        let names: Vec<&str> = names.split_whitespace().collect();
+        if count < 0 || names.len() != count as usize {
+            return Err(invalid(format!(
+                "LISTEN_FDS says {count} sockets, HYPER_INTERFACES names {}",
+                names.len()
+            )));
+        }
+        let mut listeners = Vec::new();
+        for (name, descriptor) in names.into_iter().zip(3..) {
+            // SAFETY: the protocol hands descriptors 3 and on to this process, and nothing else in
+            // it takes them; that they are open is checked by the calls that follow.
+            let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+            rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC).map_err(
+                |error| io::Error::new(error.kind(), format!("the socket for {name}: {error}")),
+            )?;
+            listeners.push((name.to_owned(), StdListener::from(descriptor)));
+        }
+        Self::from_listeners(&crate::folder(), listeners)
+    }
+
+    /// Opens the sockets itself, below a folder: for tests, and where there is no process 1.
+    pub fn bind(bus: &Path, interfaces: &[&str]) -> io::Result<Self> {
+        let mut listeners = Vec::new();
+        for interface in interfaces {
+            listeners.push(((*interface).to_owned(), listen(bus, interface)?));
+        }
+        Self::from_listeners(bus, listeners)
+    }
+
+    /// Serves on sockets that are open already, each with the interface that it is for. The folder
+    /// is where the grants are read.
+    pub fn from_listeners(bus: &Path, listeners: Vec<(String, StdListener)>) -> io::Result<Self> {
+        for (name, listener) in &listeners {
+            listener.set_nonblocking(true).map_err(|error| {
+                io::Error::new(error.kind(), format!("the socket for {name}: {error}"))
+            })?;
+        }
+        Ok(Self {
+            bus: bus.to_owned(),
+            listeners,
+            interfaces: HashMap::new(),
+            health: Box::new(|| Ok(())),
+        })
+    }
+
+    /// Answers an interface. It is reached on its own socket only.
+    pub fn serve(&mut self, interface: Interface) -> &mut Self {
+        self.interfaces.insert(interface.id, interface);
+        self
+    }
+
+    /// What to answer when process 1 asks whether this service can do its work.
+    pub fn health(
+        &mut self,
+        check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.health = Box::new(check);
+        self
+    }
+
+    /// Serves until the future is dropped. An error means that a socket cannot be served at all.
+    pub async fn run(mut self) -> io::Result<()> {
+        for (name, _) in &self.listeners {
+            if !self.interfaces.contains_key(name.as_str()) {
+                return Err(invalid(format!(
+                    "the manifest says that this service serves {name}, but it has no handler for it"
+                )));
+            }
+        }
+        let check = std::mem::replace(&mut self.health, Box::new(|| Ok(())));
+        self.serve(crate::health::interface(Check(check)));
+        let served = Arc::new(Served {
+            interfaces: self.interfaces,
+        });
+        let mut sockets = JoinSet::new();
+        for (name, listener) in self.listeners {
+            let listener = UnixListener::from_std(listener)?;
+            sockets.spawn(accept(
+                name,
+                listener,
+                Arc::clone(&served),
+                self.bus.clone(),
+            ));
+        }
+        while sockets.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.interfaces.keys()).finish()
+    }
+}
+
+/// Opens the socket of an interface below a folder, in the place of one that was left there.
+pub fn listen(bus: &Path, interface: &str) -> io::Result<StdListener> {
+    let path = crate::socket_path(bus, interface);
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("opening {}: {error}", path.display()))
+    };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(named)?;
+    }
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named(error)),
+        _ => {}
+    }
+    StdListener::bind(&path).map_err(named)
+}
+
+struct Check(HealthCheck);
+
+impl crate::health::Handler for Check {
+    async fn check(&self, _caller: Caller) -> Result<(), String> {
+        (self.0)()
+    }
+}
+
+async fn accept(interface: String, listener: UnixListener, served: Arc<Served>, bus: PathBuf) {
+    let mut connections = JoinSet::new();
+    let mut users: HashMap<u32, usize> = HashMap::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(ended) = connections.join_next() => {
+                // A handler that panicked took its connection along, and its user with it: counted
+                // as still there, which is the safe side.
+                if let Ok(user) = ended && let Some(count) = users.get_mut(&user) {
+                    *count -= 1;
+                }
+                continue;
+            }
+        };
+        match accepted.and_then(|(socket, _)| identify(socket, &interface, &bus)) {
+            Ok((socket, caller, granted)) => {
+                let count = users.entry(caller.user).or_default();
+                if *count >= MAX_CONNECTIONS {
+                    tracing::warn!(
+                        "{} has {count} connections to {interface}: one more is refused",
+                        caller.name()
+                    );
+                    continue;
+                }
+                *count += 1;
+                let user = caller.user;
+                let connection = serving::serve(
+                    socket,
+                    interface.clone(),
+                    caller,
+                    granted,
+                    Arc::clone(&served),
+                );
+                connections.spawn(async move {
+                    connection.await;
+                    user
+                });
+            }
+            Err(error) => {
+                tracing::warn!("accepting a call to {interface}: {error}");
+                // Such as too many open files: waiting lets some close, and the log stay short.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Who is at the other end, and whether it may call this interface.
+fn identify(
+    socket: UnixStream,
+    interface: &str,
+    bus: &Path,
+) -> io::Result<(UnixStream, Caller, bool)> {
+    let peer = socket.peer_cred()?;
+    let grants = Grants::load(bus).unwrap_or_else(|error| {
+        tracing::error!("{error}: nothing is granted until it can be read");
+        Grants::default()
+    });
+    let user = peer.uid();
+    let grant = grants.of_user(user);
+    // Root may do it anyway; and where all run as one user, as on a desktop, there is no boundary.
+    let own = rustix::process::geteuid().as_raw();
+    let granted = user == 0
+        || (own != 0 && user == own && grant.is_none())
+        || grant.is_some_and(|grant| grant.calls.iter().any(|call| call == interface));
+    let caller = Caller {
+        user,
+        process: peer.pid().unwrap_or(0),
+        program: grant.map(|grant| grant.name.as_str().into()),
+    };
+    if !granted {
+        tracing::warn!(
+            "{} may not call {interface}: its manifest does not list it",
+            caller.name()
+        );
+    }
+    Ok((socket, caller, granted))
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}

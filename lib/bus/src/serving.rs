@@ -1,0 +1,257 @@
+//! The service's end of one connection.
+//!
+//! One task reads calls, runs their handlers and writes the answers; a handler that answers at
+//! once costs no task, no queue and no wake-up. While a caller does not read its answers, no more
+//! of its calls are read.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, BytesMut};
+use futures::StreamExt as _;
+use futures::future::{AbortHandle, Abortable};
+use futures::stream::FuturesUnordered;
+use tokio::io::AsyncWrite as _;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Semaphore;
+use tokio_util::io::poll_read_buf;
+
+use crate::caller::Caller;
+use crate::frame::{self, Frame, Kind, Refusal};
+use crate::invocation;
+use crate::limits::{MAX_ARGUMENTS, MAX_CALLS, MAX_UNREAD};
+use crate::reply::{Reply, SharedOut, lock};
+use crate::server::{Call, Served};
+
+/// Serves one connection until it ends.
+pub(crate) async fn serve(
+    socket: UnixStream,
+    interface: String,
+    caller: Caller,
+    granted: bool,
+    served: Arc<Served>,
+) {
+    let (read, write) = socket.into_split();
+    let mut connection = Connection {
+        read,
+        write,
+        name: interface,
+        caller,
+        granted,
+        served,
+        input: BytesMut::with_capacity(16 * 1024),
+        out: SharedOut::default(),
+        opening: HashMap::new(),
+        opening_bytes: 0,
+        running: HashMap::new(),
+        work: FuturesUnordered::new(),
+        last: 0,
+    };
+    if let Err(error) = poll_fn(|context| connection.poll(context)).await {
+        tracing::debug!(
+            "{} on {}: {error}",
+            connection.caller.name(),
+            connection.name
+        );
+    }
+}
+
+type Running = Pin<Box<dyn Future<Output = u32> + Send>>;
+
+struct Connection {
+    read: OwnedReadHalf,
+    write: OwnedWriteHalf,
+    /// The interface of the socket.
+    name: String,
+    caller: Caller,
+    granted: bool,
+    served: Arc<Served>,
+    input: BytesMut,
+    out: SharedOut,
+    /// Calls whose arguments have not arrived whole.
+    opening: HashMap<u32, BytesMut>,
+    opening_bytes: usize,
+    /// Calls whose handlers did not answer at once.
+    running: HashMap<u32, AbortHandle>,
+    work: FuturesUnordered<Running>,
+    /// The newest stream: numbers only rise.
+    last: u32,
+}
+
+impl Connection {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut progress = false;
+            if lock(&self.out).bytes.len() < MAX_UNREAD {
+                if self.input.capacity() - self.input.len() < 4096 {
+                    self.input.reserve(16 * 1024);
+                }
+                match poll_read_buf(Pin::new(&mut self.read), context, &mut self.input) {
+                    // Who closes does not want what is under way.
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(_)) => {
+                        progress = true;
+                        while let Some(frame) =
+                            frame::decode(&mut self.input).map_err(io::Error::other)?
+                        {
+                            self.receive(frame, context).map_err(io::Error::other)?;
+                        }
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {}
+                }
+            }
+            while let Poll::Ready(Some(stream)) = self.work.poll_next_unpin(context) {
+                progress = true;
+                self.running.remove(&stream);
+            }
+            progress |= self.write(context)?;
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Writes what there is; whether something was written.
+    fn write(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        let mut out = lock(&self.out);
+        let mut progress = false;
+        while !out.bytes.is_empty() {
+            match Pin::new(&mut self.write).poll_write(context, &out.bytes) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => {
+                    out.bytes.advance(written);
+                    progress = true;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        Ok(progress)
+    }
+
+    fn receive(&mut self, frame: Frame, context: &mut Context<'_>) -> Result<(), &'static str> {
+        match frame.kind {
+            Kind::Open => {
+                if frame.stream <= self.last {
+                    return Err("it used the number of a stream twice");
+                }
+                self.last = frame.stream;
+                if self.opening.len() + self.running.len() >= MAX_CALLS {
+                    self.refuse(frame.stream, Refusal::Busy, "");
+                } else if frame.end {
+                    self.begin(frame.stream, frame.payload, context);
+                } else {
+                    self.opening_bytes += frame.payload.len();
+                    self.opening.insert(frame.stream, frame.payload);
+                }
+            }
+            Kind::Data => {
+                // Pieces of a call that was refused still arrive: that is no error.
+                let Some(message) = self.opening.get_mut(&frame.stream) else {
+                    return Ok(());
+                };
+                if self.opening_bytes + frame.payload.len() > MAX_ARGUMENTS + 4096 {
+                    self.forget(frame.stream);
+                    self.refuse(
+                        frame.stream,
+                        Refusal::TooLarge,
+                        &format!("the arguments are longer than {MAX_ARGUMENTS} bytes"),
+                    );
+                    return Ok(());
+                }
+                self.opening_bytes += frame.payload.len();
+                message.extend_from_slice(&frame.payload);
+                if frame.end
+                    && let Some(message) = self.forget(frame.stream)
+                {
+                    self.begin(frame.stream, message, context);
+                }
+            }
+            Kind::Reset => {
+                self.forget(frame.stream);
+                if let Some(running) = self.running.remove(&frame.stream) {
+                    running.abort();
+                }
+            }
+            Kind::Credit => {
+                let &[a, b, c, d] = &frame.payload[..] else {
+                    return Err("a credit that is not four bytes");
+                };
+                let bytes = u32::from_le_bytes([a, b, c, d]) as usize;
+                if let Some(credit) = lock(&self.out).credits.get(&frame.stream) {
+                    // More than a semaphore holds would panic there.
+                    if bytes
+                        > Semaphore::MAX_PERMITS / 2
+                            - credit.available_permits().min(Semaphore::MAX_PERMITS / 2)
+                    {
+                        return Err("a credit beyond all measure");
+                    }
+                    credit.add_permits(bytes);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, stream: u32) -> Option<BytesMut> {
+        let message = self.opening.remove(&stream)?;
+        self.opening_bytes -= message.len();
+        Some(message)
+    }
+
+    fn refuse(&self, stream: u32, refusal: Refusal, sentence: &str) {
+        Reply::new(Arc::clone(&self.out), stream).refuse(refusal, sentence);
+    }
+
+    /// Begins to answer a call that arrived whole.
+    fn begin(&mut self, stream: u32, mut message: BytesMut, context: &mut Context<'_>) {
+        if !self.granted {
+            return self.refuse(stream, Refusal::NotGranted, &self.caller.name());
+        }
+        let parsed = invocation::decode_head(&mut message).and_then(|(interface, function)| {
+            Ok((interface, function, invocation::decode_root(message)?))
+        });
+        let (interface, function, parameters) = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => return self.refuse(stream, Refusal::Unreadable, error.0),
+        };
+        let (Ok(interface), Ok(function)) = (
+            std::str::from_utf8(&interface),
+            std::str::from_utf8(&function),
+        ) else {
+            return self.refuse(stream, Refusal::Unreadable, "a name that is not UTF-8");
+        };
+        let here = interface == self.name || interface == crate::health::ID;
+        let Some(interface) = here
+            .then(|| self.served.interfaces.get(interface))
+            .flatten()
+        else {
+            return self.refuse(stream, Refusal::UnknownInterface, "");
+        };
+        let call = Call {
+            caller: self.caller.clone(),
+            parameters,
+            reply: Reply::new(Arc::clone(&self.out), stream),
+        };
+        match interface.dispatch.dispatch(function, call) {
+            Ok(mut work) => {
+                if work.as_mut().poll(context).is_pending() {
+                    let (handle, registration) = AbortHandle::new_pair();
+                    self.running.insert(stream, handle);
+                    let work = Abortable::new(work, registration);
+                    self.work.push(Box::pin(async move {
+                        let _ = work.await;
+                        stream
+                    }));
+                }
+            }
+            Err(call) => call.reply.refuse(Refusal::UnknownFunction, ""),
+        }
+    }
+}
