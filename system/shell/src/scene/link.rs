@@ -1,0 +1,187 @@
+//! The thread that talks to the services, so that the screen never waits for one.
+//!
+//! It keeps a watch on each service that tells of changes. When a service goes away its watch is
+//! made again, after a pause that grows to ten seconds; what was known stays on the screen
+//! meanwhile, because it was true a moment ago and an empty page would help nobody.
+
+use super::updates::{Refresh, Request, Trouble, Update};
+use bus::Client;
+use futures::StreamExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Takes an update to the thread of the screen.
+pub type Sink = Arc<dyn Fn(Update) + Send + Sync>;
+
+/// The longest pause before a watch is made again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The screen's end of the thread. Dropping it ends the thread.
+#[derive(Debug, Clone)]
+pub struct Link(UnboundedSender<Request>);
+
+impl Link {
+    /// Starts the thread.
+    pub fn start(client: Client, sink: Sink) -> std::io::Result<Self> {
+        let (sender, requests) = unbounded_channel();
+        std::thread::Builder::new().name("services".into()).spawn(move || {
+            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime.block_on(run(client, sink, requests)),
+                Err(error) => tracing::error!("cannot start the thread for services: {error}"),
+            }
+        })?;
+        Ok(Self(sender))
+    }
+
+    /// Asks for something. What comes of it arrives as updates.
+    pub fn ask(&self, request: Request) {
+        // The thread ends only when every `Link` is gone or the process is ending.
+        let _ = self.0.send(request);
+    }
+}
+
+async fn run(client: Client, sink: Sink, mut requests: UnboundedReceiver<Request>) {
+    let local = tokio::task::LocalSet::new();
+    let watches = async {
+        tokio::join!(
+            forever("settings", || settings(&client, &sink)),
+            forever("network", || network(&client, &sink)),
+            forever("time", || time(&client, &sink)),
+            forever("services", || services(&client, &sink)),
+            forever("device", || device(&client, &sink)),
+        );
+    };
+    let answers = async {
+        while let Some(request) = requests.recv().await {
+            let (client, sink) = (client.clone(), Arc::clone(&sink));
+            tokio::task::spawn_local(async move { answer(&client, &sink, request).await });
+        }
+    };
+    local
+        .run_until(async {
+            tokio::select! {
+                () = watches => {}
+                () = answers => {}
+            }
+        })
+        .await;
+}
+
+/// Watches again whenever a watch ends, for as long as the screen lives.
+async fn forever<F: Future<Output = Result<(), bus::Error>>>(name: &str, watch: impl Fn() -> F) {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let began = tokio::time::Instant::now();
+        if let Err(error) = watch().await {
+            tracing::debug!("watching {name}: {error}");
+        }
+        if began.elapsed() > LONGEST_PAUSE {
+            pause = Duration::from_millis(100);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn settings(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
+    // The watch comes first, so that no change falls between it and the list.
+    let mut changes = bus::settings::watch(client).await?;
+    for setting in bus::settings::all(client).await? {
+        sink(Update::Setting(setting.key, setting.value));
+    }
+    for notice in bus::settings::notices(client).await? {
+        sink(Update::Trouble(Trouble::Settings(notice)));
+    }
+    while let Some(change) = changes.next().await {
+        let change = change?;
+        sink(Update::Setting(change.key, change.value));
+    }
+    Ok(())
+}
+
+async fn network(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
+    let mut states = bus::network::watch(client).await?;
+    while let Some(state) = states.next().await {
+        sink(Update::Network(state?));
+    }
+    Ok(())
+}
+
+async fn time(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
+    let mut states = bus::time::watch(client).await?;
+    sink(Update::Time(bus::time::status(client).await?.into()));
+    while let Some(state) = states.next().await {
+        sink(Update::Time(state?.into()));
+    }
+    Ok(())
+}
+
+async fn services(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
+    let mut changes = bus::services::watch(client).await?;
+    sink(Update::Services(bus::services::all(client).await?));
+    while let Some(service) = changes.next().await {
+        sink(Update::Service(Box::new(service?)));
+    }
+    Ok(())
+}
+
+/// The device does not change; it is asked once, and then only for what is in use.
+async fn device(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
+    sink(Update::Device(bus::device::about(client).await?));
+    sink(Update::Volumes(bus::device::volumes(client).await?));
+    sink(Update::Resources(bus::device::usage(client).await?));
+    std::future::pending().await
+}
+
+async fn answer(client: &Client, sink: &Sink, request: Request) {
+    let done = match request {
+        Request::Set(key, value) => match bus::settings::set(client, key, &value).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                // The screen shows what was asked for already; show again what is.
+                if let Ok(Ok(value)) = bus::settings::get(client, key).await {
+                    sink(Update::Setting(key.into(), value));
+                }
+                Err(match error {
+                    bus::settings::Error::UnknownKey(key) => format!("`{key}` is no setting."),
+                    bus::settings::Error::Unfit(reason)
+                    | bus::settings::Error::NotSaved(reason) => reason,
+                })
+            }
+            Err(error) => Err(error.to_string()),
+        },
+        Request::RestartService(name) => match bus::services::restart(client, &name).await {
+            Ok(Ok(())) => {
+                sink(Update::Restarted(name));
+                Ok(())
+            }
+            Ok(Err(error)) => Err(match error {
+                bus::services::Error::UnknownService(name) => format!("`{name}` is no service."),
+                bus::services::Error::Refused(reason) => reason,
+            }),
+            Err(error) => Err(error.to_string()),
+        },
+        Request::Refresh(what) => {
+            // A refresh that fails is made again by the next one, and is not worth a word.
+            if let Err(error) = refresh(client, sink, what).await {
+                tracing::debug!("asking again for {what:?}: {error}");
+            }
+            Ok(())
+        }
+        Request::PowerOff => bus::power::power_off(client).await.map_err(|e| e.to_string()),
+        Request::Restart => bus::power::restart(client).await.map_err(|e| e.to_string()),
+    };
+    if let Err(reason) = done {
+        sink(Update::Trouble(Trouble::NotDone(reason)));
+    }
+}
+
+async fn refresh(client: &Client, sink: &Sink, what: Refresh) -> Result<(), bus::Error> {
+    match what {
+        Refresh::Services => sink(Update::Services(bus::services::all(client).await?)),
+        Refresh::Storage => sink(Update::Volumes(bus::device::volumes(client).await?)),
+        Refresh::Device => sink(Update::Resources(bus::device::usage(client).await?)),
+    }
+    Ok(())
+}

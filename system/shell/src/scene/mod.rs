@@ -1,0 +1,535 @@
+//! What stands on the screen and why.
+//!
+//! The scene joins three things that know nothing of each other: the window of crate `ui`, which
+//! draws; [`navigation`], which says where the person is; and the services, which a thread of its
+//! own ([`link`]) talks to. Facts come in as [`Update`]s and go to the window in the words of its
+//! language ([`present`]); what the person does comes out of the window as callbacks and becomes a
+//! move or a [`Request`] ([`wire`]).
+//!
+//! It promises:
+//! - the first frame waits for nothing: it shows the owner's last known colours, language and zone;
+//! - nothing is shown that no service said; what is not known yet is empty, and appears when it is;
+//! - a slow or absent service never holds up a finger;
+//! - at rest it does nothing but turn the minute.
+
+pub mod link;
+pub mod navigation;
+pub mod notifications;
+pub mod preferences;
+mod present;
+pub mod search;
+pub mod spring;
+pub mod updates;
+mod wire;
+pub mod words;
+pub mod zones;
+
+use crate::platform::UiLoop;
+use link::Link;
+use navigation::{Navigation, Panel, PowerMenu};
+use notifications::Notifications;
+use preferences::Preferences;
+use slint::{ComponentHandle as _, Timer, TimerMode};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use updates::{Refresh, Request, TimeState, Trouble, Update};
+use zones::Zones;
+
+/// What the scene asks of the display.
+pub trait Display {
+    /// Lights the display or turns it off.
+    fn set_power(&self, on: bool);
+    /// Whether it is lit.
+    fn is_on(&self) -> bool;
+    /// How bright it is, from 0 to 1; none when nothing can be set.
+    fn brightness(&self) -> Option<f32>;
+    /// Makes it so bright, from 0 to 1.
+    fn set_brightness(&self, brightness: f32);
+}
+
+/// Where the scene runs.
+pub struct Surroundings {
+    /// Brings work to the thread of the screen.
+    pub ui: UiLoop,
+    /// Time that only goes forward.
+    pub now: Rc<dyn Fn() -> Duration>,
+    /// The screen's own folder; without one nothing is kept.
+    pub data: Option<PathBuf>,
+    /// The folder of the system.
+    pub system: PathBuf,
+}
+
+/// How the power key was pressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PowerKey {
+    /// Shortly: the screen goes off or on.
+    Short,
+    /// Long: the power menu.
+    Long,
+}
+
+/// What stands on the screen, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScreenStatus {
+    /// Whether the display is lit.
+    pub on: bool,
+    /// Whether the device is locked.
+    pub locked: bool,
+    /// The page, such as `lock`, `home`, `control-centre` or `settings/display`.
+    pub page: String,
+}
+
+/// How often what moves is moved. The display's own rate decides how often that is seen.
+const FRAME: Duration = Duration::from_millis(16);
+/// How often a page asks again for what no service tells by itself.
+const REFRESH: Duration = Duration::from_secs(5);
+/// How long a banner stands.
+const BANNER: Duration = Duration::from_secs(5);
+
+/// The scene. Cheap to clone; it lives on the thread of the screen.
+#[derive(Clone)]
+pub struct Scene(Rc<Inner>);
+
+struct Inner {
+    window: ui::RootWindow,
+    display: Rc<dyn Display>,
+    surroundings: Surroundings,
+    navigation: RefCell<Navigation>,
+    /// The panel that a finger has.
+    caught: Cell<Option<Panel>>,
+    preferences: RefCell<Preferences>,
+    known: RefCell<Known>,
+    zones: Zones,
+    notifications: Notifications,
+    /// The newest notification that was there when the banner was last looked at.
+    seen: Cell<u64>,
+    link: RefCell<Option<Link>>,
+    /// What the wallpaper was drawn for.
+    wallpaper: Cell<Option<(usize, bool, u32, u32)>>,
+    /// When a finger or a key last spoke.
+    touched: Cell<Duration>,
+    stepped: Cell<Duration>,
+    motion: Timer,
+    minute: Timer,
+    idle: Timer,
+    refresh: Timer,
+    banner: Timer,
+}
+
+/// What the services have said.
+#[derive(Default)]
+struct Known {
+    network: Option<bus::network::State>,
+    time: Option<TimeState>,
+    services: Option<BTreeMap<String, bus::services::Service>>,
+    shown_service: String,
+    device: Option<bus::device::Identity>,
+    volumes: Option<Vec<bus::device::Volume>>,
+    resources: Option<bus::device::Resources>,
+}
+
+thread_local! {
+    /// Where work that was posted from other threads finds the scene.
+    static SCENE: RefCell<std::rc::Weak<Inner>> = const { RefCell::new(std::rc::Weak::new()) };
+}
+
+impl Scene {
+    /// Makes the window, fills it with what is known without asking anyone, and shows it.
+    ///
+    /// Slint's platform must be set and the typefaces registered before.
+    pub fn new(
+        display: Rc<dyn Display>,
+        surroundings: Surroundings,
+    ) -> Result<Self, slint::PlatformError> {
+        let window = ui::RootWindow::new()?;
+        let preferences =
+            surroundings.data.as_deref().map_or_else(Preferences::default, Preferences::load);
+        let ui = surroundings.ui.clone();
+        let notifications = Notifications::new(Arc::new(move || {
+            // Fails only when the screen has ended, and then nobody reads.
+            let _ = ui.post(|| Scene::current(|scene| scene.apply(Update::Notifications)));
+        }));
+        let now = (surroundings.now)();
+        let scene = Self(Rc::new(Inner {
+            window,
+            display,
+            zones: Zones::of(&surroundings.system),
+            surroundings,
+            navigation: RefCell::default(),
+            caught: Cell::new(None),
+            preferences: RefCell::new(preferences),
+            known: RefCell::default(),
+            notifications,
+            seen: Cell::new(0),
+            link: RefCell::new(None),
+            wallpaper: Cell::new(None),
+            touched: Cell::new(now),
+            stepped: Cell::new(now),
+            motion: Timer::default(),
+            minute: Timer::default(),
+            idle: Timer::default(),
+            refresh: Timer::default(),
+            banner: Timer::default(),
+        }));
+        SCENE.with(|current| *current.borrow_mut() = Rc::downgrade(&scene.0));
+        scene.wire();
+        scene.present_everything();
+        scene.0.window.show()?;
+        scene.present_wallpaper();
+        scene.0.window.invoke_focus_screen();
+        scene.arm_idle();
+        Ok(scene)
+    }
+
+    /// Begins to talk to the services. Call it when the first frame is on the display.
+    pub fn connect(&self, client: bus::Client) -> std::io::Result<()> {
+        let ui = self.0.surroundings.ui.clone();
+        let sink: link::Sink = Arc::new(move |update| {
+            let _ = ui.post(move || Scene::current(|scene| scene.apply(update)));
+        });
+        *self.0.link.borrow_mut() = Some(Link::start(client, sink)?);
+        Ok(())
+    }
+
+    /// The notifications: what serves `hyper:notify/notify`.
+    pub fn notifications(&self) -> Notifications {
+        self.0.notifications.clone()
+    }
+
+    /// The window, for tests.
+    pub fn window(&self) -> &ui::RootWindow {
+        &self.0.window
+    }
+
+    /// The power key was pressed.
+    pub fn power_key(&self, key: PowerKey) {
+        self.touched();
+        match key {
+            PowerKey::Short if self.0.display.is_on() => self.set_power(false),
+            PowerKey::Short => self.set_power(true),
+            PowerKey::Long => {
+                self.set_power(true);
+                self.navigate(|navigation| navigation.ask_power(PowerMenu::Open));
+            }
+        }
+    }
+
+    /// The key that leads home was pressed.
+    pub fn home_key(&self) {
+        self.touched();
+        self.navigate(Navigation::home);
+    }
+
+    /// The key that leads back was pressed.
+    pub fn back_key(&self) {
+        self.touched();
+        self.navigate(Navigation::back);
+    }
+
+    /// Somebody is there: the screen stays on.
+    pub fn touched(&self) {
+        self.0.touched.set((self.0.surroundings.now)());
+    }
+
+    /// Locks the device.
+    pub fn lock(&self) {
+        self.navigate(Navigation::lock);
+        self.0.window.invoke_focus_screen();
+    }
+
+    /// Lights the display, or turns it off and locks.
+    pub fn set_power(&self, on: bool) {
+        if on {
+            self.tell_time();
+            self.touched();
+            self.0.display.set_power(true);
+            self.arm_idle();
+        } else {
+            self.lock();
+            self.0.idle.stop();
+            self.0.display.set_power(false);
+        }
+    }
+
+    /// What stands on the screen.
+    pub fn status(&self) -> ScreenStatus {
+        let navigation = self.0.navigation.borrow();
+        ScreenStatus {
+            on: self.0.display.is_on(),
+            locked: navigation.is_locked(),
+            page: navigation.place(),
+        }
+    }
+
+    /// Takes in what a service said.
+    pub fn apply(&self, update: Update) {
+        match update {
+            Update::Setting(key, value) => self.take_setting(&key, &value),
+            Update::Network(state) => {
+                self.0.known.borrow_mut().network = Some(state);
+                self.present_network();
+            }
+            Update::Time(state) => {
+                self.0.known.borrow_mut().time = Some(state);
+                self.tell_time();
+                self.present_time_source();
+            }
+            Update::Services(all) => {
+                let all: BTreeMap<_, _> =
+                    all.into_iter().map(|service| (service.name.clone(), service)).collect();
+                for service in all.values() {
+                    self.watch_over(service);
+                }
+                self.0.known.borrow_mut().services = Some(all);
+                self.present_services();
+            }
+            Update::Service(service) => {
+                self.watch_over(&service);
+                self.0
+                    .known
+                    .borrow_mut()
+                    .services
+                    .get_or_insert_default()
+                    .insert(service.name.clone(), *service);
+                self.present_services();
+            }
+            Update::Device(identity) => {
+                self.0.known.borrow_mut().device = Some(identity);
+                self.present_device();
+            }
+            Update::Volumes(volumes) => {
+                self.0.known.borrow_mut().volumes = Some(volumes);
+                self.present_storage();
+            }
+            Update::Resources(resources) => {
+                self.0.known.borrow_mut().resources = Some(resources);
+                self.present_device();
+            }
+            Update::Trouble(trouble) => self.tell_trouble(&trouble),
+            Update::Restarted(name) => {
+                let language = self.0.preferences.borrow().language;
+                let services = self.0.window.global::<ui::Services<'_>>();
+                services.set_answer(language.restarted(&name).into());
+            }
+            Update::Notifications => {
+                self.present_notifications();
+                self.raise_banner();
+            }
+        }
+    }
+
+    /// Does something with the scene of this thread, if there is one.
+    fn current(act: impl FnOnce(&Scene)) {
+        if let Some(inner) = SCENE.with(|current| current.borrow().upgrade()) {
+            act(&Scene(inner));
+        }
+    }
+
+    /// Moves through the house, and sets what moves in motion.
+    fn navigate(&self, act: impl FnOnce(&mut Navigation)) {
+        let before = {
+            let navigation = self.0.navigation.borrow();
+            (navigation.rooms().0.to_owned(), navigation.is_locked())
+        };
+        act(&mut self.0.navigation.borrow_mut());
+        let (room, locked) = {
+            let navigation = self.0.navigation.borrow();
+            (navigation.rooms().0.to_owned(), navigation.is_locked())
+        };
+        self.present_navigation();
+        if room != before.0 {
+            self.entered(&room);
+        }
+        if before.1 && !locked {
+            self.ask(Request::Refresh(Refresh::Storage));
+            if !self.0.preferences.borrow().hint_seen {
+                self.set("lock.hint-seen", bus::settings::Value::Boolean(true));
+            }
+        }
+        self.move_on();
+    }
+
+    /// Runs the springs while something moves, and not a moment longer.
+    fn move_on(&self) {
+        if self.0.navigation.borrow().is_resting() {
+            self.0.motion.stop();
+            return;
+        }
+        if self.0.motion.running() {
+            return;
+        }
+        self.0.stepped.set((self.0.surroundings.now)());
+        let scene = Rc::downgrade(&self.0);
+        self.0.motion.start(TimerMode::Repeated, FRAME, move || {
+            let Some(scene) = scene.upgrade().map(Scene) else { return };
+            let now = (scene.0.surroundings.now)();
+            let passed = now.saturating_sub(scene.0.stepped.replace(now));
+            let before = scene.0.navigation.borrow().rooms().0.to_owned();
+            scene.0.navigation.borrow_mut().step(passed);
+            scene.present_navigation();
+            let room = scene.0.navigation.borrow().rooms().0.to_owned();
+            if room != before {
+                scene.entered(&room);
+            }
+            scene.move_on();
+        });
+    }
+
+    /// Another room is on top: what it shows is asked for again while it stands.
+    fn entered(&self, room: &str) {
+        self.0.window.invoke_focus_screen();
+        self.0.window.global::<ui::Keyboard<'_>>().set_shown(false);
+        self.0.window.global::<ui::Services<'_>>().set_answer("".into());
+        let what = match room {
+            "services" | "service" => Refresh::Services,
+            "storage" => Refresh::Storage,
+            "about" => Refresh::Device,
+            _ => {
+                self.0.refresh.stop();
+                return;
+            }
+        };
+        self.ask(Request::Refresh(what));
+        let scene = Rc::downgrade(&self.0);
+        self.0.refresh.start(TimerMode::Repeated, REFRESH, move || {
+            if let Some(scene) = scene.upgrade().map(Scene)
+                && scene.0.display.is_on()
+                && !scene.0.navigation.borrow().is_locked()
+            {
+                scene.ask(Request::Refresh(what));
+            }
+        });
+    }
+
+    fn ask(&self, request: Request) {
+        if let Some(link) = &*self.0.link.borrow() {
+            link.ask(request);
+        }
+    }
+
+    /// Changes a setting: on the screen at once, and in the service that keeps it.
+    fn set(&self, key: &'static str, value: bus::settings::Value) {
+        self.take_setting(key, &value);
+        self.ask(Request::Set(key, value));
+    }
+
+    fn take_setting(&self, key: &str, value: &bus::settings::Value) {
+        let (before, after) = {
+            let mut preferences = self.0.preferences.borrow_mut();
+            let before = preferences.clone();
+            preferences.take(key, value);
+            (before, preferences.clone())
+        };
+        if before == after {
+            return;
+        }
+        if let Some(folder) = &self.0.surroundings.data
+            && let Err(error) = after.save(folder)
+        {
+            tracing::warn!("keeping a copy of the settings in {}: {error}", folder.display());
+        }
+        if before.screen_off_after != after.screen_off_after {
+            self.arm_idle();
+        }
+        if before.brightness != after.brightness {
+            self.0.display.set_brightness(after.brightness as f32 / 100.0);
+        }
+        if before.language == after.language {
+            self.present_preferences();
+            self.tell_time();
+        } else {
+            self.present_everything();
+        }
+        self.present_wallpaper();
+    }
+
+    /// Turns the screen off when nobody was there for as long as the owner said.
+    fn arm_idle(&self) {
+        let after = self.0.preferences.borrow().screen_off_after;
+        self.0.idle.stop();
+        if after == 0 || !self.0.display.is_on() {
+            return;
+        }
+        let after = Duration::from_secs(after.unsigned_abs());
+        let gone = (self.0.surroundings.now)().saturating_sub(self.0.touched.get());
+        let scene = Rc::downgrade(&self.0);
+        let wait = after.saturating_sub(gone).max(Duration::from_millis(100));
+        self.0.idle.start(TimerMode::SingleShot, wait, move || {
+            let Some(scene) = scene.upgrade().map(Scene) else { return };
+            let gone = (scene.0.surroundings.now)().saturating_sub(scene.0.touched.get());
+            if gone >= after {
+                scene.set_power(false);
+            } else {
+                scene.arm_idle();
+            }
+        });
+    }
+
+    /// A service that does not run is something to tell; one that runs again no longer is.
+    fn watch_over(&self, service: &bus::services::Service) {
+        use bus::services::State;
+        match service.state {
+            State::Failed | State::Broken => self.tell_trouble(&Trouble::Service {
+                name: service.name.clone(),
+                problem: service.problem.clone().unwrap_or_default(),
+            }),
+            State::Running | State::Waiting => {
+                let withdrawn =
+                    self.0.notifications.book().withdraw("services", &service.name);
+                if withdrawn {
+                    self.present_notifications();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_trouble(&self, trouble: &Trouble) {
+        let (title, text) = self.0.preferences.borrow().language.trouble(trouble);
+        let (program, tag) = match trouble {
+            Trouble::Service { name, .. } => ("services", name.clone()),
+            Trouble::Settings(notice) => ("settings", notice.clone()),
+            Trouble::NotDone(_) => ("shell", "not-done".into()),
+        };
+        let known = self.0.notifications.book().standing().any(|posted| {
+            posted.program == program
+                && posted.notification.tag.as_deref() == Some(&tag)
+                && posted.notification.text == text
+        });
+        // Told once is enough.
+        if !known {
+            self.0.notifications.say(program, &tag, title, text, true);
+        }
+    }
+
+    /// Shows the newest notification for a moment, when it is new and may be shown.
+    fn raise_banner(&self) {
+        use bus::notify::Importance;
+        let preferences = self.0.preferences.borrow();
+        let newest = self.0.notifications.book().standing().next().cloned();
+        let Some(newest) = newest.filter(|posted| posted.id > self.0.seen.get()) else { return };
+        self.0.seen.set(newest.id);
+        let wanted = match newest.notification.importance {
+            Importance::Urgent => true,
+            Importance::Normal => !preferences.do_not_disturb,
+            Importance::Quiet => false,
+        };
+        drop(preferences);
+        if !wanted || self.0.navigation.borrow().is_locked() {
+            return;
+        }
+        let shade = self.0.window.global::<ui::Notifications<'_>>();
+        shade.set_banner(self.note(&newest, true));
+        shade.set_banner_shown(true);
+        let scene = Rc::downgrade(&self.0);
+        self.0.banner.start(TimerMode::SingleShot, BANNER, move || {
+            if let Some(scene) = scene.upgrade() {
+                scene.window.global::<ui::Notifications<'_>>().set_banner_shown(false);
+            }
+        });
+    }
+}

@@ -1,0 +1,111 @@
+//! What the services say, as it travels to the screen, and what the screen asks of them.
+
+use bus::settings::Value;
+
+/// Something that a service said.
+#[derive(Debug, Clone)]
+pub enum Update {
+    /// A setting has this value.
+    Setting(String, Value),
+    /// The network is like this.
+    Network(bus::network::State),
+    /// The time comes from there.
+    Time(TimeState),
+    /// These are all the services.
+    Services(Vec<bus::services::Service>),
+    /// One service changed.
+    Service(Box<bus::services::Service>),
+    /// This is the device.
+    Device(bus::device::Identity),
+    /// This is where data is kept.
+    Volumes(Vec<bus::device::Volume>),
+    /// This is in use.
+    Resources(bus::device::Resources),
+    /// Something that the owner should know.
+    Trouble(Trouble),
+    /// A service was restarted because the person asked.
+    Restarted(String),
+    /// Programs posted or took away notifications.
+    Notifications,
+}
+
+/// Something that the owner should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// A service does not run, and why.
+    Service {
+        /// Its name.
+        name: String,
+        /// What its state says is wrong.
+        problem: String,
+    },
+    /// What the settings service says about the settings themselves.
+    Settings(String),
+    /// What the person asked for could not be done, and why.
+    NotDone(String),
+}
+
+/// Where the time comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TimeSource {
+    /// The clock that runs while the device is off.
+    HardwareClock,
+    /// A server.
+    Server(String),
+    /// The owner set it.
+    Owner,
+}
+
+/// What the time service says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeState {
+    /// Where the time comes from.
+    pub source: TimeSource,
+    /// When it was last compared with a server, in milliseconds since 1970.
+    pub synchronised: Option<u64>,
+    /// How far off it was then, in milliseconds.
+    pub offset: Option<i64>,
+    /// Why no server answers, when one should.
+    pub problem: Option<String>,
+}
+
+impl From<bus::time::State> for TimeState {
+    fn from(state: bus::time::State) -> Self {
+        Self {
+            source: match state.source {
+                bus::time::Source::HardwareClock => TimeSource::HardwareClock,
+                bus::time::Source::Server(name) => TimeSource::Server(name),
+                bus::time::Source::Owner => TimeSource::Owner,
+            },
+            synchronised: state.synchronised,
+            offset: state.offset,
+            problem: state.problem,
+        }
+    }
+}
+
+/// Something that the screen asks for.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// Change a setting.
+    Set(&'static str, Value),
+    /// Restart a service.
+    RestartService(String),
+    /// Ask again for what no service tells by itself.
+    Refresh(Refresh),
+    /// Turn the device off.
+    PowerOff,
+    /// Restart the device.
+    Restart,
+}
+
+/// What no service tells by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refresh {
+    /// Memory and processor time of each service.
+    Services,
+    /// How full the storage is.
+    Storage,
+    /// Memory in use, time since start.
+    Device,
+}
