@@ -35,7 +35,7 @@ pub use generated::*;
 
 /// The languages that every sentence is translated to, as BCP 47 tags, the source first. Their
 /// order is that of `Preferences.language`.
-pub const LANGUAGES: [&str; 3] = ["en", "zh-Hans", "es"];
+pub const LANGUAGES: [&str; 3] = ["en", "zh-CN", "es"];
 
 /// The names of the accents in the order of `Theme.accent`.
 pub const ACCENTS: [&str; 6] = ["tide", "ember", "iris", "moss", "rose", "slate"];
