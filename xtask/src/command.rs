@@ -10,6 +10,7 @@ use crate::{
     image, kernel, packages, paths,
     product::Product,
     progress::Progress,
+    run,
     size::Size,
 };
 
@@ -26,6 +27,34 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Build the system, start a device and show it.
+    Run(RunArguments),
+    /// A terminal on the running device; with arguments, one command line of `hyper`.
+    Console {
+        /// The product, a file of devices/.
+        #[arg(long, default_value = "qemu-phone")]
+        device: String,
+        /// A command line to run there.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        line: Vec<String>,
+    },
+    /// Print what the device says.
+    Log {
+        /// The product, a file of devices/.
+        #[arg(long, default_value = "qemu-phone")]
+        device: String,
+        /// Go on printing.
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Take a picture of the running device's screen.
+    Shot {
+        /// The product, a file of devices/.
+        #[arg(long, default_value = "qemu-phone")]
+        device: String,
+        /// Where it goes, a PNG file.
+        file: PathBuf,
+    },
     /// Make a disk image, for a stick or a card.
     Image(ImageArguments),
     /// Build the kernel of a product, which starts in a third of the time of Debian's.
@@ -36,6 +65,37 @@ enum Command {
     },
     /// Bring devices/packages.lock up to what the machine's apt offers today.
     Lock,
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    /// The product, a file of devices/.
+    #[arg(long, default_value = "qemu-phone")]
+    device: String,
+    /// The edition, a file of editions/.
+    #[arg(long, default_value = "global")]
+    edition: String,
+    /// Forget what the device has stored.
+    #[arg(long)]
+    fresh: bool,
+    /// Start without firmware: quicker, but updates need it.
+    #[arg(long)]
+    direct: bool,
+    /// Show it in a window of its own.
+    #[arg(long, conflicts_with = "headless")]
+    window: bool,
+    /// Show it nowhere.
+    #[arg(long)]
+    headless: bool,
+    /// Take a picture when its first screen is up, and end.
+    #[arg(long, value_name = "FILE.png")]
+    shot: Option<PathBuf>,
+    /// Use the programs as they were last built.
+    #[arg(long)]
+    no_build: bool,
+    /// Add an argument to the kernel's command line.
+    #[arg(long, value_name = "ARGUMENT")]
+    kernel_argument: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -62,11 +122,35 @@ struct ImageArguments {
 /// # Errors
 ///
 /// Fails with what could not be done, and why.
-pub fn run() -> Result<ExitCode> {
+pub fn execute() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let root = paths::repository()?;
     let progress = Progress::default();
     match arguments.command {
+        Command::Run(options) => {
+            let product = Product::load(&root, &options.device)?;
+            let request = run::Request {
+                image: image::Options {
+                    edition: options.edition,
+                    development: true,
+                    no_build: options.no_build,
+                    command_line: options.kernel_argument,
+                },
+                fresh: options.fresh,
+                direct: options.direct,
+                window: options.window,
+                headless: options.headless,
+                shot: options.shot,
+                yes: arguments.yes,
+            };
+            run::run(&root, &product, &request, &progress)?;
+        }
+        Command::Console { device, line } => {
+            let code = run::console(&root, &device, &line)?;
+            return Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from));
+        }
+        Command::Log { device, follow } => run::log(&root, &device, follow)?,
+        Command::Shot { device, file } => run::shot(&root, &device, &file)?,
         Command::Image(options) => {
             host::ensure(&[Purpose::Image], arguments.yes)?;
             let product = Product::load(&root, &options.device)?;

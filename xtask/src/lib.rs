@@ -15,6 +15,7 @@
 //! through [`machine::Machine`]. It has few dependencies and builds in seconds, because it stands
 //! before everything else.
 
+pub mod bench;
 pub mod command;
 pub mod host;
 pub mod image;
@@ -26,4 +27,5 @@ pub mod process;
 pub mod product;
 pub mod programs;
 pub mod progress;
+pub mod run;
 pub mod size;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match xtask::command::run() {
+    match xtask::command::execute() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("cargo xtask: {error:#}");

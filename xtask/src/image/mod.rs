@@ -16,7 +16,7 @@
 mod boot;
 mod disk;
 mod fonts;
-mod initramfs;
+pub mod initramfs;
 mod modules;
 pub mod partitions;
 mod root;

@@ -226,7 +226,7 @@ mod tests {
     use crate::{process, size::Size};
 
     fn layout() -> Layout {
-        let mebibyte = |count| Size(count << 20);
+        let mebibyte = |count: u64| Size(count << 20);
         Layout::new(
             "test",
             Disk {

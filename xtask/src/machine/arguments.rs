@@ -1,12 +1,16 @@
 //! The command line of QEMU.
 
+use std::{ffi::OsString, path::Path};
+
 use anyhow::Result;
 
-use super::{Accelerator, Boot, Options, Show, console::SOCKET as CONSOLE_SOCKET};
-use std::ffi::OsString;
+use super::{Accelerator, Boot, Disk, Options, Show, console::SOCKET as CONSOLE_SOCKET};
 
 /// QEMU's own socket, in the machine's folder.
 pub(super) const QMP_SOCKET: &str = "qmp.socket";
+
+/// The same for others than who started the machine: `cargo xtask shot`.
+pub(super) const VIEWER_SOCKET: &str = "viewer.socket";
 
 /// What kernel and `init` say, in the machine's folder.
 pub(super) const SERIAL_LOG: &str = "serial.log";
@@ -65,15 +69,27 @@ pub(super) fn arguments(options: &Options) -> Result<Vec<OsString>> {
         }
     }
 
-    let snapshot = if options.temporary { "on" } else { "off" };
+    let drive = match &options.disk {
+        Disk::Node(name) => name,
+        Disk::File(path) | Disk::Forgetful(path) => {
+            let snapshot = if matches!(options.disk, Disk::Forgetful(_)) {
+                "on"
+            } else {
+                "off"
+            };
+            list.add([
+                "-drive",
+                &format!(
+                    "id=disk,if=none,format=raw,discard=unmap,snapshot={snapshot},file={}",
+                    file(path)
+                ),
+            ]);
+            "disk"
+        }
+    };
     list.add([
-        "-drive",
-        &format!(
-            "id=disk,if=none,format=raw,discard=unmap,snapshot={snapshot},file={}",
-            file(&options.disk)
-        ),
         "-device",
-        "virtio-blk-pci,drive=disk,bootindex=0",
+        &format!("virtio-blk-pci,drive={drive},bootindex=0"),
     ]);
     if let Some(display) = options.display {
         // The VGA variant: OVMF crashes on the other one with a mode as tall as a phone's.
@@ -113,7 +129,9 @@ pub(super) fn arguments(options: &Options) -> Result<Vec<OsString>> {
         "-serial",
         "chardev:serial",
     ]);
-    list.add(["-qmp", &format!("unix:{QMP_SOCKET},server=on,wait=off")]);
+    for socket in [QMP_SOCKET, VIEWER_SOCKET] {
+        list.add(["-qmp", &format!("unix:{socket},server=on,wait=off")]);
+    }
     match options.show {
         Show::Nothing => list.add(["-display", "none"]),
         Show::Window => list.add(["-display", "gtk,zoom-to-fit=on,show-menubar=off"]),
@@ -136,6 +154,6 @@ impl List {
 }
 
 /// A path as a value in an argument, where a comma would begin the next.
-fn file(path: &std::path::Path) -> String {
+fn file(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }

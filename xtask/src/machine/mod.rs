@@ -31,7 +31,7 @@ pub use self::{
     accelerator::Accelerator,
     console::{Answer, Console},
     input::Point,
-    options::{Boot, Options, Show},
+    options::{Boot, Disk, Options, Show},
     picture::Picture,
     qmp::Qmp,
 };
@@ -50,6 +50,7 @@ pub struct Machine {
     qemu: Child,
     qmp: Qmp,
     console: Console,
+    started: Instant,
 }
 
 impl Machine {
@@ -61,7 +62,11 @@ impl Machine {
     pub fn start(options: Options) -> Result<Self> {
         let folder = &options.folder;
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-        for socket in [arguments::QMP_SOCKET, console::SOCKET] {
+        for socket in [
+            arguments::QMP_SOCKET,
+            arguments::VIEWER_SOCKET,
+            console::SOCKET,
+        ] {
             match fs::remove_file(folder.join(socket)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(error)
@@ -76,8 +81,10 @@ impl Machine {
                 .with_context(|| format!("copying {from} (of the Debian package ovmf)"))?;
         }
         let log = fs::File::create(folder.join("qemu.log")).context("creating qemu.log")?;
+        let arguments = arguments::arguments(&options)?;
+        let started = Instant::now();
         let mut qemu = Command::new("qemu-system-x86_64")
-            .args(arguments::arguments(&options)?)
+            .args(arguments)
             // Sockets are named relative to it: see `Lines::connect`.
             .current_dir(folder)
             // A group of its own: Ctrl-C is for us, who then shut the machine down.
@@ -93,6 +100,7 @@ impl Machine {
                 options,
                 qemu,
                 qmp,
+                started,
             }),
             Err(error) => {
                 let _ = qemu.kill();
@@ -106,6 +114,12 @@ impl Machine {
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The moment before QEMU was started.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// The protocol of QEMU.
@@ -174,12 +188,7 @@ impl Machine {
     ///
     /// Fails when QEMU cannot take the picture.
     pub fn picture(&mut self) -> Result<Picture> {
-        let path = self.options.folder.join("screen.ppm");
-        self.qmp
-            .execute("screendump", json!({ "filename": path }))?;
-        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        let _ = fs::remove_file(&path);
-        Picture::from_ppm(&bytes)
+        screen(&mut self.qmp, &self.options.folder)
     }
 
     /// The port on the loopback where its screen is served by VNC over a web socket.
@@ -326,6 +335,25 @@ impl Drop for Machine {
         let _ = self.qemu.wait();
     }
 }
+
+/// What is on the screen of the machine at the other end of `qmp`, by way of a file in `folder`.
+///
+/// # Errors
+///
+/// Fails when QEMU cannot take the picture.
+pub fn screen(qmp: &mut Qmp, folder: &Path) -> Result<Picture> {
+    let file = tempfile::Builder::new()
+        .prefix("screen")
+        .tempfile_in(folder)
+        .context("making a file for the picture")?;
+    qmp.execute("screendump", json!({ "filename": file.path() }))?;
+    Picture::from_ppm(
+        &fs::read(file.path()).with_context(|| format!("reading {}", file.path().display()))?,
+    )
+}
+
+/// The socket in a machine's folder by which others than who started it look at it.
+pub const VIEWER_SOCKET: &str = arguments::VIEWER_SOCKET;
 
 /// Connects to a QEMU that has just been started.
 fn connect(qemu: &mut Child, folder: &Path) -> Result<Qmp> {

@@ -23,6 +23,17 @@ pub enum Boot {
     },
 }
 
+/// The disk of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// A file; what the machine writes stays.
+    File(PathBuf),
+    /// A file; what the machine writes is forgotten when it ends.
+    Forgetful(PathBuf),
+    /// A block node that [`Options::arguments`] define, by its name.
+    Node(String),
+}
+
 /// Where a machine's screen is to be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Show {
@@ -40,9 +51,7 @@ pub struct Options {
     /// Where its sockets, logs and pictures go. One running machine a folder.
     pub folder: PathBuf,
     /// Its disk.
-    pub disk: PathBuf,
-    /// What it writes to its disk is forgotten when it ends.
-    pub temporary: bool,
+    pub disk: Disk,
     /// How it starts.
     pub boot: Boot,
     /// Where its firmware keeps its variables; made when it does not exist.
@@ -80,8 +89,7 @@ impl Options {
         })?;
         Ok(Self {
             folder: folder.to_owned(),
-            disk: disk.to_owned(),
-            temporary: false,
+            disk: Disk::File(disk.to_owned()),
             boot: Boot::Firmware,
             firmware_variables: folder.join("firmware-variables.fd"),
             display: product.display,

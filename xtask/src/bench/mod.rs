@@ -1,0 +1,276 @@
+//! `cargo xtask bench`: what the system costs and how quick it is, beside what is usual.
+//!
+//! Every figure is measured in the same run, on the same computer and in the same emulator as the peer
+//! beside it ([`peer`]), and printed whether it is flattering or not. A figure that could not be
+//! measured says why and takes nothing else with it. Figures from two runs are comparable only when
+//! the circumstances, which stand at the top, are: above all, nothing else may have been running.
+
+pub mod boot;
+pub mod device;
+pub mod flips;
+pub mod peer;
+pub mod table;
+pub mod wave;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use self::{
+    boot::{Starter, Subject},
+    peer::{Peer, PeerKernel},
+    table::{Figure, Table},
+};
+use crate::{image::Image, machine::Machine, process, programs, progress::Progress};
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The peer beside our own system.
+    pub peers: bool,
+    /// How often each system is started.
+    pub rounds: usize,
+    /// A file that gets the table for programs, beside the text for people.
+    pub json: Option<PathBuf>,
+}
+
+/// How long the peer may take until it has told its figures: they are taken over two minutes.
+const PEER_LIMIT: Duration = Duration::from_secs(600);
+
+/// Measures everything and prints the table.
+///
+/// # Errors
+///
+/// Fails when nothing can be measured at all, or the file cannot be written.
+pub fn run(root: &Path, image: &Image, options: &Options, progress: &Progress) -> Result<Table> {
+    let (kernel, _) = image.product.hardware()?;
+    let peer = match options.peers {
+        true => Some(Peer::build(root, kernel, progress)?),
+        false => None,
+    };
+    let folder = tempfile::tempdir().context("making a folder for the machines")?;
+    let starter = Starter::new(image, peer.as_ref(), folder.path())?;
+    let mut table = Table {
+        circumstances: circumstances(image, &starter),
+        figures: Vec::new(),
+    };
+
+    let times = boot::times(&starter, options.rounds, progress);
+    table.figures.extend(boot::figures(&times));
+    table.figures.push(root_size(image, peer.as_ref()));
+    match own_figures(&starter, progress) {
+        Ok(figures) => table.figures.extend(figures),
+        Err(error) => table.figures.push(Figure::missing(
+            "the running device",
+            "",
+            &format!("{error:#}"),
+        )),
+    }
+    if peer.is_some() {
+        let idle = progress.step("the idle peer (2 minutes and a half)", || {
+            peer_figures(&starter)
+        });
+        table.figures.extend(idle.unwrap_or_else(|error| {
+            vec![Figure::missing(
+                "the peer when idle",
+                "",
+                &format!("{error:#}"),
+            )]
+        }));
+    }
+    table.figures.push(bus(root, progress));
+
+    print!("{}", table.text());
+    if let Some(file) = &options.json {
+        let json = serde_json::to_string_pretty(&table).context("writing the table as JSON")?;
+        fs::write(file, json + "\n").with_context(|| format!("writing {}", file.display()))?;
+    }
+    Ok(table)
+}
+
+/// What the figures depend on beside us.
+fn circumstances(image: &Image, starter: &Starter<'_>) -> Vec<(String, String)> {
+    let first = |path: &str, key: &str| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(key));
+        line.and_then(|line| line.split(':').next_back())
+            .unwrap_or("unknown")
+            .trim()
+            .to_owned()
+    };
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split_whitespace().next().unwrap_or("unknown");
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let kernel = if image.own_kernel {
+        "its own kernel"
+    } else {
+        "Debian's kernel"
+    };
+    vec![
+        (
+            "computer".into(),
+            format!(
+                "{processors} × {}, load {load} at the start",
+                first("/proc/cpuinfo", "model name")
+            ),
+        ),
+        (
+            "emulation".into(),
+            format!("{:?}, started without firmware", starter.accelerator()),
+        ),
+        (
+            "image".into(),
+            format!("{} with {kernel}", image.product.name),
+        ),
+    ]
+}
+
+fn root_size(image: &Image, peer: Option<&Peer>) -> Figure {
+    let mut figure =
+        Figure::measured("root slot, compressed", image.root.size as f64 / 1e6, "MB").at_most(40.0);
+    for part in image.root.parts.iter().take(10) {
+        figure = figure.part(
+            &part.path,
+            format!("{:.2} MB before compression", part.size as f64 / 1e6),
+        );
+    }
+    match peer.map(Peer::root_size) {
+        Some(Ok(size)) => figure.note(format!(
+            "the peer's root in the same form: {:.0} MB",
+            size as f64 / 1e6
+        )),
+        Some(Err(error)) => {
+            figure.note(format!("the peer's root could not be looked at: {error:#}"))
+        }
+        None => figure,
+    }
+}
+
+/// What is asked of our running system, in one start.
+fn own_figures(starter: &Starter<'_>, progress: &Progress) -> Result<Vec<Figure>> {
+    let mut machine = starter.start(Subject::Ours, "")?;
+    machine.wait_for_page("lock")?;
+    unlock(&mut machine)?;
+    let mut figures = Vec::new();
+    let mut attempt = |name: &str, unit, result: Result<Vec<Figure>>| match result {
+        Ok(new) => figures.extend(new),
+        Err(error) => figures.push(Figure::missing(name, unit, &format!("{error:#}"))),
+    };
+    let idle = progress.step("the idle device (1 minute and a half)", || {
+        device::idle(&mut machine)
+    });
+    attempt("memory and CPU when idle", "", idle);
+    let place = machine.logical(180.0, 400.0);
+    let touch = progress.step("touching", || device::touch(&mut machine, place));
+    attempt("touch to page flip", "ms", touch.map(|figure| vec![figure]));
+    let redraw = progress.step("drawing", || device::redraw(&mut machine));
+    attempt(
+        "a full redraw, CPU",
+        "ms",
+        redraw.map(|figure| vec![figure]),
+    );
+    let killed = progress.step("killing a service", || device::killed(&mut machine));
+    attempt(
+        "a killed service answers again",
+        "ms",
+        killed.map(|figure| vec![figure]),
+    );
+    machine.cut_power()?;
+    Ok(figures)
+}
+
+/// From the lock screen to the home screen, as a person does it.
+fn unlock(machine: &mut Machine) -> Result<()> {
+    let (from, to) = (machine.logical(180.0, 700.0), machine.logical(180.0, 250.0));
+    machine.wait_for("the home screen", |machine| {
+        machine.drag(from, to, Duration::from_millis(250))?;
+        thread::sleep(Duration::from_secs(1));
+        Ok(machine
+            .hyper("call screen.status")?
+            .contains("\"home\"")
+            .then_some(()))
+    })
+}
+
+/// What the peer says of itself when it is idle.
+fn peer_figures(starter: &Starter<'_>) -> Result<Vec<Figure>> {
+    let mut machine = starter.start(Subject::Peer(PeerKernel::Debian), "peer.figures")?;
+    let end = Instant::now() + PEER_LIMIT;
+    loop {
+        let mut figures = peer::Figures::default();
+        if let Some(idle) = machine
+            .serial_log()
+            .lines()
+            .find_map(|line| figures.line(line))
+        {
+            let mut processor =
+                Figure::measured("the peer's CPU when idle", idle.processor * 100.0, "%");
+            for (name, rate) in &idle.wake_ups {
+                if *rate >= 0.05 {
+                    processor = processor.part(name, format!("{rate:.2} wake-ups a second"));
+                }
+            }
+            let memory = idle.memory as f64 / f64::from(1 << 20);
+            return Ok(vec![
+                Figure::measured("the peer's memory when idle", memory, "MiB"),
+                processor,
+            ]);
+        }
+        if !machine.is_running()? || Instant::now() > end {
+            bail!(machine.evidence("the peer has not told its figures"));
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// A call over the bus beside bytes over a bare socket, on this computer, by lib/bus's own bench.
+fn bus(root: &Path, progress: &Progress) -> Figure {
+    let name = "a bus call over a bare socket's round trip, on this computer";
+    let output = progress.step("the bus", || -> Result<String> {
+        let mut command: Command = programs::cargo(root)?;
+        command.args(["bench", "--package", "bus", "--bench", "round_trip"]);
+        process::output(&mut command)
+    });
+    match output.and_then(|output| ratio(&output)) {
+        Ok((call, bare)) => Figure::measured(name, call / bare, "")
+            .at_most(3.0)
+            .part("a call", format!("{call:.1} µs"))
+            .part("a bare round trip", format!("{bare:.1} µs")),
+        Err(error) => Figure::missing(name, "", &format!("{error:#}")).at_most(3.0),
+    }
+}
+
+/// The lines `call MICROSECONDS` and `bare MICROSECONDS`.
+fn ratio(output: &str) -> Result<(f64, f64)> {
+    let find = |key: &str| {
+        output.lines().find_map(|line| {
+            let mut words = line.split_whitespace();
+            (words.next() == Some(key))
+                .then(|| words.next()?.parse::<f64>().ok())
+                .flatten()
+        })
+    };
+    find("call")
+        .zip(find("bare"))
+        .filter(|(_, bare)| *bare > 0.0)
+        .context("the bench of lib/bus does not print its figures")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_figures_of_the_bus_are_found_among_other_lines() {
+        let (call, bare) = ratio("warming up\ncall 31.5 µs\nbare 12.0 µs\n").unwrap();
+        assert!((call / bare - 2.625).abs() < 1e-9);
+        ratio("call 1").unwrap_err();
+        ratio("call 1\nbare 0").unwrap_err();
+    }
+}

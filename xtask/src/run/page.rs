@@ -1,0 +1,168 @@
+//! The page that shows a device's screen in the browser.
+//!
+//! A very small HTTP server on the loopback that serves three things and nothing else: our page,
+//! and the two folders of Debian's noVNC that it loads. The screen itself comes from QEMU's own
+//! web socket.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Component, Path},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::product::{Display, Product};
+
+const NOVNC: &str = "/usr/share/novnc";
+const TEMPLATE: &str = include_str!("page.html");
+
+/// Tried first, so that the address stays the same from run to run.
+const PORT: u16 = 6400;
+
+/// A page that is being served, by threads that end with the program.
+#[derive(Debug)]
+pub(super) struct Page {
+    address: SocketAddr,
+}
+
+impl Page {
+    /// Serves the page of a device whose screen is at the web socket on `port`.
+    pub(super) fn serve(product: &Product, display: Display, port: u16) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT))
+            .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+            .context("opening a port on the loopback for the page")?;
+        let address = listener.local_addr()?;
+        let page = TEMPLATE
+            .replace("{{title}}", &escape(&product.model))
+            .replace("{{port}}", &port.to_string())
+            .replace("{{width}}", &display.width.to_string())
+            .replace("{{height}}", &display.height.to_string());
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let page = page.clone();
+                // A browser that goes away in the middle is no error of ours.
+                thread::spawn(move || drop(answer(stream, &page)));
+            }
+        });
+        Ok(Self { address })
+    }
+
+    /// What to open.
+    pub(super) fn address(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+fn answer(mut stream: TcpStream, page: &str) -> Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut request = String::new();
+    reader.read_line(&mut request)?;
+    // The rest of the head says nothing that we need, but is read before the answer.
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let path = request
+        .strip_prefix("GET ")
+        .and_then(|rest| rest.split([' ', '?']).next());
+    let (status, kind, body) = match path {
+        Some("/") => (
+            "200 OK",
+            "text/html; charset=utf-8",
+            page.as_bytes().to_vec(),
+        ),
+        Some(path) => match novnc(path) {
+            Some((kind, body)) => ("200 OK", kind, body),
+            None => (
+                "404 Not Found",
+                "text/plain",
+                b"There is no such file.\n".to_vec(),
+            ),
+        },
+        None => (
+            "405 Method Not Allowed",
+            "text/plain",
+            b"Only GET is answered.\n".to_vec(),
+        ),
+    };
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
+         X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
+        body.len()
+    )?;
+    stream.write_all(&body)?;
+    Ok(())
+}
+
+/// A file of noVNC's programs.
+fn novnc(path: &str) -> Option<(&'static str, Vec<u8>)> {
+    let path = Path::new(path.strip_prefix('/')?);
+    let plain = path
+        .components()
+        .all(|component| matches!(component, Component::Normal(_)));
+    if !plain
+        || !(path.starts_with("core") || path.starts_with("vendor"))
+        || path.extension()? != "js"
+    {
+        return None;
+    }
+    Some((
+        "text/javascript; charset=utf-8",
+        fs::read(Path::new(NOVNC).join(path)).ok()?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+    use crate::paths;
+
+    fn get(page: &Page, request: &str) -> String {
+        let mut stream = TcpStream::connect(page.address).unwrap();
+        write!(stream, "{request} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn the_page_is_served_and_nothing_beside_novnc() {
+        let product = Product::load(&paths::repository().unwrap(), "qemu-phone").unwrap();
+        let page = Page::serve(&product, product.display.unwrap(), 5703).unwrap();
+        let answer = get(&page, "GET /");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK")
+                && answer.contains("5703")
+                && !answer.contains("{{"),
+            "{answer}"
+        );
+        for path in [
+            "/../../../etc/passwd",
+            "/core/../../../../etc/passwd",
+            "//etc/passwd",
+            "/etc/passwd",
+            "/core/",
+        ] {
+            assert!(
+                get(&page, &format!("GET {path}")).starts_with("HTTP/1.1 404"),
+                "{path}"
+            );
+        }
+        assert!(get(&page, "POST /").starts_with("HTTP/1.1 405"));
+    }
+}
