@@ -23,6 +23,8 @@ pub enum Purpose {
     Window,
     /// Checking what was built.
     Test,
+    /// Building the system that is measured beside ours.
+    Peer,
 }
 
 /// A package of the developer's machine.
@@ -41,6 +43,21 @@ const fn requirement(purpose: Purpose, package: &'static str, reason: &'static s
 }
 
 const REQUIREMENTS: &[Requirement] = &[
+    requirement(
+        Purpose::Peer,
+        "mmdebstrap",
+        "makes the peer's root from Debian packages",
+    ),
+    requirement(
+        Purpose::Peer,
+        "uidmap",
+        "lets mmdebstrap work as an ordinary user",
+    ),
+    requirement(
+        Purpose::Peer,
+        "fakeroot",
+        "keeps the owners of the peer's files while they are packed",
+    ),
     requirement(
         Purpose::Image,
         "gcc",

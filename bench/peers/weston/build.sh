@@ -5,7 +5,7 @@
 #     bench/peers/weston/build.sh [--key]
 #
 # Makes a folder in the cache ($HYPEROS_CACHE, or ~/.cache/hyperos) and prints its path. The folder
-# is named by the hash of this script and its files, so it is built again only when these change:
+# is named by the hash of this script and of root/, so it is built again only when these change:
 #
 #     root.ext4    the whole root file system, started as one virtio-blk disk without partitions
 #     root.erofs   the same files as EROFS with lz4hc, for comparing sizes; never started
@@ -20,6 +20,9 @@
 # waits for the network, and weston started by udev the moment that a display exists, without the
 # fade-in that it otherwise begins with. Nothing of Debian's or weston's own code is changed.
 #
+# Beside Debian's kernel, the bench starts the same root with ours, to which kernel.config adds the
+# virtual terminal that this weston cannot do without.
+#
 # Runs as an ordinary user (mmdebstrap then needs `uidmap`) or as root; never touches the host's
 # file system outside the cache.
 set -eu
@@ -27,7 +30,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${HYPEROS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/hyperos}
 # The folder's own files only, in a fixed order: the key must not depend on the machine.
-key=$(cd "$here" && find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-16)
+key=$(cd "$here" && find build.sh root -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-16)
 [ "${1:-}" = --key ] && { echo "$key"; exit; }
 
 target=$cache/peers/weston-$key

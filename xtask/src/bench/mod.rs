@@ -27,17 +27,64 @@ use self::{
     peer::{Peer, PeerKernel},
     table::{Figure, Table},
 };
-use crate::{image::Image, machine::Machine, process, programs, progress::Progress};
+use crate::{
+    host::{self, Purpose},
+    image::{self, Image},
+    machine::Machine,
+    process,
+    product::Product,
+    programs,
+    progress::Progress,
+};
 
 /// What is measured.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The peer beside our own system.
-    pub peers: bool,
-    /// How often each system is started.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// The product, a file of devices/.
+    #[arg(long, default_value = "qemu-phone")]
+    pub device: String,
+    /// Leave the peer out, which takes long to build and to start.
+    #[arg(long)]
+    pub no_peers: bool,
+    /// How often each system is started; its figure is the median.
+    #[arg(long, default_value_t = 5)]
     pub rounds: usize,
-    /// A file that gets the table for programs, beside the text for people.
+    /// Measure only how long starts take, and what the image weighs.
+    #[arg(long)]
+    pub only_start: bool,
+    /// Write the table for programs too.
+    #[arg(long, value_name = "FILE.json")]
     pub json: Option<PathBuf>,
+    /// Use the programs as they were last built.
+    #[arg(long)]
+    pub no_build: bool,
+}
+
+/// Builds what is measured, measures it and prints the table.
+///
+/// # Errors
+///
+/// Fails when something cannot be built.
+pub fn execute(root: &Path, arguments: &Arguments, yes: bool, progress: &Progress) -> Result<()> {
+    let mut purposes = vec![Purpose::Image, Purpose::Run];
+    if !arguments.no_peers {
+        purposes.extend([Purpose::Kernel, Purpose::Peer]);
+    }
+    host::ensure(&purposes, yes)?;
+    let product = Product::load(root, &arguments.device)?;
+    let options = image::Options {
+        no_build: arguments.no_build,
+        ..image::Options::default()
+    };
+    let image = image::build(root, &product, &options, progress)?;
+    let table = run(root, &image, arguments, progress)?;
+    if table.missed() > 0 {
+        progress.note(&format!(
+            "{} figures do not reach what they should.",
+            table.missed()
+        ));
+    }
+    Ok(())
 }
 
 /// How long the peer may take until it has told its figures: they are taken over two minutes.
@@ -48,11 +95,17 @@ const PEER_LIMIT: Duration = Duration::from_secs(600);
 /// # Errors
 ///
 /// Fails when nothing can be measured at all, or the file cannot be written.
-pub fn run(root: &Path, image: &Image, options: &Options, progress: &Progress) -> Result<Table> {
+pub fn run(
+    root: &Path,
+    image: &Image,
+    arguments: &Arguments,
+    progress: &Progress,
+) -> Result<Table> {
     let (kernel, _) = image.product.hardware()?;
-    let peer = match options.peers {
-        true => Some(Peer::build(root, kernel, progress)?),
-        false => None,
+    let peer = if arguments.no_peers {
+        None
+    } else {
+        Some(Peer::build(root, kernel, progress)?)
     };
     let folder = tempfile::tempdir().context("making a folder for the machines")?;
     let starter = Starter::new(image, peer.as_ref(), folder.path())?;
@@ -61,37 +114,42 @@ pub fn run(root: &Path, image: &Image, options: &Options, progress: &Progress) -
         figures: Vec::new(),
     };
 
-    let times = boot::times(&starter, options.rounds, progress);
+    let times = boot::times(&starter, arguments.rounds, progress);
     table.figures.extend(boot::figures(&times));
     table.figures.push(root_size(image, peer.as_ref()));
-    match own_figures(&starter, progress) {
-        Ok(figures) => table.figures.extend(figures),
-        Err(error) => table.figures.push(Figure::missing(
-            "the running device",
-            "",
-            &format!("{error:#}"),
-        )),
+    if !arguments.only_start {
+        table
+            .figures
+            .extend(running_figures(root, &starter, peer.is_some(), progress));
     }
-    if peer.is_some() {
-        let idle = progress.step("the idle peer (2 minutes and a half)", || {
-            peer_figures(&starter)
-        });
-        table.figures.extend(idle.unwrap_or_else(|error| {
-            vec![Figure::missing(
-                "the peer when idle",
-                "",
-                &format!("{error:#}"),
-            )]
-        }));
-    }
-    table.figures.push(bus(root, progress));
 
     print!("{}", table.text());
-    if let Some(file) = &options.json {
+    if let Some(file) = &arguments.json {
         let json = serde_json::to_string_pretty(&table).context("writing the table as JSON")?;
         fs::write(file, json + "\n").with_context(|| format!("writing {}", file.display()))?;
     }
     Ok(table)
+}
+
+/// Everything that is asked of systems that have started.
+fn running_figures(
+    root: &Path,
+    starter: &Starter<'_>,
+    peer: bool,
+    progress: &Progress,
+) -> Vec<Figure> {
+    let missing =
+        |name: &str, error: &anyhow::Error| vec![Figure::missing(name, "", &format!("{error:#}"))];
+    let mut figures = own_figures(starter, progress)
+        .unwrap_or_else(|error| missing("the running device", &error));
+    if peer {
+        let idle = progress.step("the idle peer (2 minutes and a half)", || {
+            peer_figures(starter)
+        });
+        figures.extend(idle.unwrap_or_else(|error| missing("the idle peer", &error)));
+    }
+    figures.push(bus(root, progress));
+    figures
 }
 
 /// What the figures depend on beside us.
