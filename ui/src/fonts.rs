@@ -24,8 +24,9 @@ pub struct Registered {
     pub chinese: bool,
 }
 
-/// Scripts that fall back to the CJK face.
-const CHINESE_SCRIPTS: [&str; 4] = ["Hani", "Hans", "Hant", "Bopo"];
+/// Scripts that fall back to the CJK face: people and places have names in all of them.
+const CHINESE_SCRIPTS: [&[u8; 4]; 7] =
+    [b"Hani", b"Hans", b"Hant", b"Bopo", b"Hira", b"Kana", b"Hang"];
 
 /// Only these weights are used; a distribution's folder holds dozens of others.
 const WANTED: [&str; 6] = [
@@ -90,7 +91,7 @@ fn set_fallbacks(collection: &mut Collection, families: &[FamilyId], chinese: &[
         collection.set_generic_families(generic, everything());
     }
     for script in CHINESE_SCRIPTS {
-        let key = FallbackKey::new(Script::from_str_unchecked(script), None);
+        let key = FallbackKey::new(Script::from_bytes(*script), None);
         collection.set_fallbacks(key, chinese.iter().take(1).copied());
     }
 }
