@@ -2,5 +2,7 @@
 
 pub mod display;
 pub mod module;
+pub mod node;
 pub mod partition;
+pub mod power_button;
 pub mod uevent;

@@ -8,6 +8,7 @@ mod disk;
 pub mod kernel;
 mod line;
 mod ring;
+pub mod trace;
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};

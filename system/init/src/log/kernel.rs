@@ -45,6 +45,57 @@ impl RefusedCall {
     }
 }
 
+impl std::fmt::Display for RefusedCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            process, number, ..
+        } = self;
+        match call_name(i64::from(*number)) {
+            Some(name) => write!(f, "the system call {name} of process {process}"),
+            None => write!(f, "the system call {number} of process {process}"),
+        }
+    }
+}
+
+/// The names of the calls that a sandbox is most often asked for in vain.
+fn call_name(number: i64) -> Option<&'static str> {
+    Some(match number {
+        libc::SYS_mount => "mount",
+        libc::SYS_umount2 => "umount",
+        libc::SYS_pivot_root => "pivot_root",
+        libc::SYS_chroot => "chroot",
+        libc::SYS_unshare => "unshare",
+        libc::SYS_setns => "setns",
+        libc::SYS_clone => "clone",
+        libc::SYS_ptrace => "ptrace",
+        libc::SYS_process_vm_readv => "process_vm_readv",
+        libc::SYS_process_vm_writev => "process_vm_writev",
+        libc::SYS_init_module => "init_module",
+        libc::SYS_finit_module => "finit_module",
+        libc::SYS_delete_module => "delete_module",
+        libc::SYS_kexec_load => "kexec_load",
+        libc::SYS_reboot => "reboot",
+        libc::SYS_bpf => "bpf",
+        libc::SYS_perf_event_open => "perf_event_open",
+        libc::SYS_io_uring_setup => "io_uring_setup",
+        libc::SYS_keyctl => "keyctl",
+        libc::SYS_add_key => "add_key",
+        libc::SYS_userfaultfd => "userfaultfd",
+        libc::SYS_socket => "socket",
+        libc::SYS_socketpair => "socketpair",
+        libc::SYS_mknodat => "mknodat",
+        libc::SYS_setresuid => "setresuid",
+        libc::SYS_setuid => "setuid",
+        libc::SYS_clock_settime => "clock_settime",
+        libc::SYS_settimeofday => "settimeofday",
+        libc::SYS_sethostname => "sethostname",
+        libc::SYS_swapon => "swapon",
+        libc::SYS_open_by_handle_at => "open_by_handle_at",
+        libc::SYS_syslog => "syslog",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,126 @@
+//! The interfaces that process 1 serves itself: `hyper:services`, `hyper:power`, `hyper:device`,
+//! and in development images `hyper:development`.
+//!
+//! Handlers own nothing. They ask the loop of [`crate::system`] by message, or read what the kernel
+//! says.
+
+mod device;
+mod services;
+
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::{Context as _, Result};
+use bus::Caller;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::log::Level;
+use crate::sandbox::Place;
+use crate::system::request::{Refusal, Wish};
+use crate::system::{End, Message, Request, SharedLog, Status};
+
+pub use device::{Facts, Release};
+
+/// The way to the loop.
+#[derive(Clone, Debug)]
+pub(crate) struct Loop(mpsc::UnboundedSender<Message>);
+
+impl Loop {
+    /// Asks and waits. `None` when the loop has ended, which is the end of everything.
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.send(Message::Request(request(sender))).ok()?;
+        receiver.await.ok()
+    }
+
+    fn tell(&self, request: Request) {
+        // Without a loop there is nothing left that could be told.
+        let _ = self.0.send(Message::Request(request));
+    }
+
+    async fn all(&self) -> Vec<Status> {
+        self.ask(Request::All).await.unwrap_or_default()
+    }
+
+    async fn wish(&self, name: String, wish: Wish, caller: &Caller) -> Result<(), Refusal> {
+        self.ask(|answer| Request::Service(name, wish, caller.name(), answer))
+            .await
+            .unwrap_or_else(|| Err(Refusal::Impossible("the system is about to end".into())))
+    }
+}
+
+struct Power(Loop);
+
+impl bus::power::Handler for Power {
+    async fn power_off(&self, caller: Caller) {
+        self.0.tell(Request::Close(End::PowerOff, caller.name()));
+    }
+
+    async fn restart(&self, caller: Caller) {
+        self.0.tell(Request::Close(End::Restart, caller.name()));
+    }
+}
+
+struct Faults(Loop);
+
+impl bus::faults::Handler for Faults {
+    async fn signal(&self, caller: Caller, service: String, signal: i32) -> Result<(), String> {
+        self.0
+            .wish(service, Wish::Signal(signal), &caller)
+            .await
+            .map_err(|refusal| match refusal {
+                Refusal::Unknown(name) => format!("there is no service `{name}`"),
+                Refusal::Impossible(reason) => reason,
+            })
+    }
+}
+
+/// Opens the sockets of process 1's own interfaces and serves them from now on.
+///
+/// # Errors
+/// When a socket cannot be opened.
+pub fn serve(
+    place: &Place,
+    facts: Facts,
+    sender: mpsc::UnboundedSender<Message>,
+    log: &SharedLog,
+) -> Result<()> {
+    let bus = place.bus();
+    let system = Loop(sender);
+    let development = facts.release.development;
+    let mut served = vec![
+        bus::services::interface(services::Services::new(system.clone(), log.clone())),
+        bus::power::interface(Power(system.clone())),
+        bus::device::interface(facts),
+    ];
+    let mut ids = vec![bus::services::ID, bus::power::ID, bus::device::ID];
+    if development {
+        served.push(bus::faults::interface(Faults(system)));
+        ids.push(bus::faults::ID);
+    }
+    let mut listeners = Vec::new();
+    for id in ids {
+        let listener =
+            bus::listen(&bus, id).with_context(|| format!("opening the socket of {id}"))?;
+        std::fs::set_permissions(
+            bus::socket_path(&bus, id),
+            std::fs::Permissions::from_mode(0o666),
+        )
+        .with_context(|| format!("opening the socket of {id} to its callers"))?;
+        listeners.push((id.to_owned(), listener));
+    }
+    let mut server =
+        bus::Server::from_listeners(&bus, listeners).context("serving process 1's interfaces")?;
+    for interface in served {
+        server.serve(interface);
+    }
+    let log = log.clone();
+    tokio::spawn(async move {
+        if let Err(error) = server.run().await {
+            log.say(
+                Level::Error,
+                format!("process 1's interfaces are not served: {error}"),
+            );
+        }
+    });
+    Ok(())
+}
