@@ -155,10 +155,10 @@ fn choose(unflushed: &[Entry], instant: Instant) -> Vec<(&Entry, Option<u64>)> {
         .map(|entry| (entry, None))
         .collect();
     // What was answered as durable is whole; only a write into the cache can be torn.
-    if let Some((entry, sectors)) = chosen.last_mut() {
-        if !entry.force_unit_access {
-            *sectors = Some(chance.u64(0..=entry.length / SECTOR));
-        }
+    if let Some((entry, sectors)) = chosen.last_mut()
+        && !entry.force_unit_access
+    {
+        *sectors = Some(chance.u64(0..=entry.length / SECTOR));
     }
     chosen
 }

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use xtask::image::initramfs::Archive;
+use xtask::programs;
+use xtask::progress::Progress;
+
 use super::recorder::Recording;
 use super::writer::Syncs;
 
@@ -18,6 +22,37 @@ const DISK: u64 = 64 << 20;
 /// How long a guest may take for anything, on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// What a guest starts from.
+#[derive(Debug)]
+pub struct Guest {
+    kernel: PathBuf,
+    initramfs: PathBuf,
+}
+
+impl Guest {
+    /// Builds the writer and packs it into `folder`, to be started by the kernel of the phone in QEMU,
+    /// which has every driver that is needed built in.
+    pub fn build(folder: &Path) -> Result<Guest> {
+        let root = xtask::paths::repository()?;
+        let product = xtask::product::Product::load(&root, "qemu-phone")?;
+        let (kernel, _) = product.hardware()?;
+        let kernel = xtask::kernel::find(&root, kernel, true, &Progress::default())?.image;
+        let program = "power-cut-writer";
+        let mut cargo = programs::cargo(&root)?;
+        cargo.args(["build", "--release", "--target", programs::TARGET]);
+        xtask::process::run(cargo.args(["--package", "system-tests", "--bin", program]))?;
+        let built = xtask::paths::target(&root)?
+            .join(programs::TARGET)
+            .join("release")
+            .join(program);
+        let mut archive = Archive::new(Vec::new());
+        archive.file("init", 0o755, &std::fs::read(built)?)?;
+        let initramfs = folder.join("initramfs");
+        std::fs::write(&initramfs, archive.finish()?)?;
+        Ok(Guest { kernel, initramfs })
+    }
+}
+
 /// What a run of the writer left.
 pub struct Written {
     /// The disk as it was before.
@@ -28,17 +63,11 @@ pub struct Written {
     pub recording: Recording,
 }
 
-/// Runs the writer as process 1 of `kernel` with the archive `initramfs`, lets it replace its value
-/// `count` times, and ends it as a power cut does.
+/// Runs the writer as process 1 of `guest`, lets it replace its value `count` times, and ends it as a
+/// power cut does.
 ///
 /// `folder` takes the disk, the record and the guest's messages.
-pub fn run(
-    folder: &Path,
-    kernel: &Path,
-    initramfs: &Path,
-    syncs: Syncs,
-    count: u64,
-) -> Result<Written> {
+pub fn run(folder: &Path, guest: &Guest, syncs: Syncs, count: u64) -> Result<Written> {
     let before = folder.join("before");
     std::fs::File::create(&before)?.set_len(DISK)?;
     let made = Command::new("/sbin/mke2fs")
@@ -53,7 +82,7 @@ pub fn run(
     let mut recording = Recording::create(&folder.join("record"))?;
     let socket = folder.join("port");
     let messages = folder.join("messages");
-    let mut guest = Guest(
+    let mut running = Running(
         Command::new("qemu-system-x86_64")
             .args([
                 "-M",
@@ -69,9 +98,9 @@ pub fn run(
             ])
             .args(["-display", "none", "-no-reboot"])
             .arg("-kernel")
-            .arg(kernel)
+            .arg(&guest.kernel)
             .arg("-initrd")
-            .arg(initramfs)
+            .arg(&guest.initramfs)
             .args([
                 "-append",
                 &format!(
@@ -98,8 +127,8 @@ pub fn run(
             .stderr(std::fs::File::create(folder.join("qemu"))?)
             .spawn()?,
     );
-    let outcome = converse(&mut guest, &socket, &mut recording, count);
-    drop(guest);
+    let outcome = converse(&mut running, &socket, &mut recording, count);
+    drop(running);
     outcome.map_err(|error| {
         let told = std::fs::read_to_string(&messages).unwrap_or_default()
             + &std::fs::read_to_string(folder.join("qemu")).unwrap_or_default();
@@ -112,7 +141,12 @@ pub fn run(
     })
 }
 
-fn converse(guest: &mut Guest, socket: &Path, recording: &mut Recording, count: u64) -> Result<()> {
+fn converse(
+    guest: &mut Running,
+    socket: &Path,
+    recording: &mut Recording,
+    count: u64,
+) -> Result<()> {
     let mut port = guest.connect(socket)?;
     port.set_read_timeout(Some(PATIENCE))?;
     let mut answers = BufReader::new(port.try_clone()?).lines();
@@ -134,9 +168,9 @@ fn converse(guest: &mut Guest, socket: &Path, recording: &mut Recording, count: 
 }
 
 /// A guest that never outlives its test.
-struct Guest(Child);
+struct Running(Child);
 
-impl Guest {
+impl Running {
     fn connect(&mut self, socket: &Path) -> Result<UnixStream> {
         let limit = Instant::now() + PATIENCE;
         loop {
@@ -154,7 +188,7 @@ impl Guest {
     }
 }
 
-impl Drop for Guest {
+impl Drop for Running {
     fn drop(&mut self) {
         // Both fail only when it has ended already.
         let _ = self.0.kill();
