@@ -59,7 +59,7 @@ impl<T: Decode> fmt::Debug for Incoming<T> {
 /// Items by any decoder, made anew for each item.
 pub(crate) struct RawItems<D: Decoder> {
     pieces: Pieces,
-    decoder: fn() -> D,
+    decoder: Box<dyn Fn() -> D + Send>,
     make: Option<D>,
     ready: VecDeque<D::Item>,
     /// Items of the group that have not been decoded yet.
@@ -73,10 +73,10 @@ impl<D: Decoder> RawItems<D>
 where
     D::Error: Sized,
 {
-    pub fn new(pieces: Pieces, decoder: fn() -> D) -> Self {
+    pub fn new(pieces: Pieces, decoder: impl Fn() -> D + Send + 'static) -> Self {
         Self {
             pieces,
-            decoder,
+            decoder: Box::new(decoder),
             make: None,
             ready: VecDeque::new(),
             left: 0,
@@ -133,7 +133,7 @@ where
             }
         }
         // The decoder keeps its place between calls: an item may arrive in pieces.
-        let decoder = self.make.get_or_insert_with(self.decoder);
+        let decoder = self.make.get_or_insert_with(&self.decoder);
         match decoder.decode(&mut self.data) {
             Ok(Some(item)) => {
                 self.make = None;

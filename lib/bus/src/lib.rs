@@ -84,6 +84,8 @@
 mod caller;
 mod client;
 mod connection;
+#[cfg(feature = "dynamic")]
+pub mod dynamic;
 mod error;
 mod frame;
 mod incoming;
