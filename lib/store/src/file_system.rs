@@ -50,6 +50,9 @@ impl FileSystem for Disk {
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
+        if cfg!(feature = "fault-no-file-sync") {
+            return Ok(());
+        }
         file.sync_all()
     }
 
@@ -62,6 +65,9 @@ impl FileSystem for Disk {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        if cfg!(feature = "fault-no-directory-sync") {
+            return Ok(());
+        }
         // An empty parent is how a bare file name says "here".
         let folder = if folder.as_os_str().is_empty() {
             PathBuf::from(".")

@@ -37,4 +37,4 @@ pub mod values;
 pub use edition::Edition;
 pub use keeper::{Change, Keeper, Refusal, WATCHED};
 pub use registry::{Definition, Kind, Registry, Value};
-pub use served::run;
+pub use served::{interface, open, run};

@@ -1,6 +1,201 @@
 //! The settings on the bus.
 
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use bus::{Caller, Outgoing, settings as wire};
+use futures::stream;
+use store::Disk;
+
+use crate::{
+    edition::Edition,
+    keeper::{Keeper, Refusal},
+    registry::{Kind, Registry, Value},
+};
+
+/// How long the shade may take to be there for a notice.
+const SHADE_DEADLINE: Duration = Duration::from_secs(120);
+
 /// Serves the settings of this device until it is told to stop.
+///
+/// Its file is `settings` in `HYPER_DATA`; the edition and the time zones are read from
+/// `HYPER_SYSTEM`.
 pub fn run() -> anyhow::Result<()> {
-    anyhow::bail!("not served yet")
+    service::run(|| async {
+        let folder = |name, default: &str| {
+            env::var_os(name).map_or_else(|| PathBuf::from(default), PathBuf::from)
+        };
+        let keeper = open(
+            &folder("HYPER_DATA", "/data/settings"),
+            &folder("HYPER_SYSTEM", "/system"),
+        )?;
+        for notice in keeper.notices() {
+            tracing::warn!("{notice}");
+        }
+        tokio::spawn(tell_owner(
+            bus::Client::from_environment(),
+            keeper.notices().to_vec(),
+        ));
+        let mut server = bus::Server::from_environment().context("taking the sockets over")?;
+        server.serve(interface(keeper));
+        Ok(server)
+    })
+}
+
+/// The settings in those folders.
+pub fn open(data: &Path, system: &Path) -> anyhow::Result<Keeper> {
+    let (edition, problem) = Edition::read(&system.join("edition.toml"));
+    let (registry, notices) = Registry::new(&edition, system.join("share/zoneinfo"));
+    let mut keeper = Keeper::open(Disk, &data.join("settings"), registry)?;
+    problem
+        .into_iter()
+        .chain(notices)
+        .for_each(|notice| keeper.note(notice));
+    Ok(keeper)
+}
+
+/// The interface that answers from these settings.
+pub fn interface(keeper: Keeper) -> bus::Interface {
+    wire::interface(Handler(Arc::new(Mutex::new(keeper))))
+}
+
+/// Posts the notices to the shade: the owner should not have to go looking for them.
+async fn tell_owner(bus: bus::Client, notices: Vec<String>) {
+    let bus = bus.with_deadline(SHADE_DEADLINE);
+    for notice in notices {
+        let mut text = notice;
+        // The shade takes 500 bytes; the whole text stays in the log.
+        let end = (0..=text.len().min(500))
+            .rev()
+            .find(|&at| text.is_char_boundary(at));
+        text.truncate(end.unwrap_or(0));
+        let notification = bus::notify::Notification {
+            title: "Settings".to_owned(),
+            text,
+            importance: bus::notify::Importance::Normal,
+            tag: None,
+        };
+        match bus::notify::post(&bus, &notification).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(reason)) => tracing::warn!("the shade refused a notice: {reason}"),
+            Err(error) => tracing::warn!("a notice did not reach the shade: {error}"),
+        }
+    }
+}
+
+struct Handler(Arc<Mutex<Keeper>>);
+
+impl Handler {
+    fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        // A keeper is whole at every point where a handler could panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl wire::Handler for Handler {
+    async fn get(&self, _: Caller, key: String) -> Result<wire::Value, wire::Error> {
+        Ok(self.keeper().get(&key)?.into())
+    }
+
+    async fn set(
+        &self,
+        caller: Caller,
+        key: String,
+        value: wire::Value,
+    ) -> Result<(), wire::Error> {
+        let value = Value::from(value);
+        self.keeper().set(&key, value)?;
+        tracing::info!("{} set {key}", caller.name());
+        Ok(())
+    }
+
+    async fn reset(&self, caller: Caller, key: String) -> Result<(), wire::Error> {
+        self.keeper().reset(&key)?;
+        tracing::info!("{} set {key} back", caller.name());
+        Ok(())
+    }
+
+    async fn all(&self, _: Caller) -> Vec<wire::Setting> {
+        let keeper = self.keeper();
+        keeper
+            .all()
+            .map(|(definition, value)| wire::Setting {
+                key: definition.key.to_owned(),
+                kind: definition.kind.clone().into(),
+                value: value.into(),
+                default_value: definition.default.clone().into(),
+                description: definition.description.to_owned(),
+            })
+            .collect()
+    }
+
+    async fn watch(&self, _: Caller) -> Outgoing<wire::Change> {
+        // A watcher that is too far behind ends here, and calls again.
+        Box::pin(stream::unfold(
+            self.keeper().watch(),
+            async |mut changes| {
+                let change = changes.recv().await.ok()?;
+                Some((
+                    wire::Change {
+                        key: change.key,
+                        value: change.value.into(),
+                    },
+                    changes,
+                ))
+            },
+        ))
+    }
+
+    async fn notices(&self, _: Caller) -> Vec<String> {
+        self.keeper().notices().to_vec()
+    }
+}
+
+impl From<Refusal> for wire::Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownKey(key) => wire::Error::UnknownKey(key),
+            Refusal::Unfit(reason) => wire::Error::Unfit(reason),
+            Refusal::NotSaved(reason) => wire::Error::NotSaved(reason),
+        }
+    }
+}
+
+impl From<Value> for wire::Value {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Boolean(value) => wire::Value::Boolean(value),
+            Value::Integer(value) => wire::Value::Integer(value),
+            Value::Text(value) => wire::Value::Text(value),
+            Value::Texts(value) => wire::Value::Texts(value),
+        }
+    }
+}
+
+impl From<wire::Value> for Value {
+    fn from(value: wire::Value) -> Self {
+        match value {
+            wire::Value::Boolean(value) => Value::Boolean(value),
+            wire::Value::Integer(value) => Value::Integer(value),
+            wire::Value::Text(value) => Value::Text(value),
+            wire::Value::Texts(value) => Value::Texts(value),
+        }
+    }
+}
+
+impl From<Kind> for wire::Kind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Boolean => wire::Kind::Boolean,
+            Kind::Integer(least, most) => wire::Kind::Integer(wire::Bounds { least, most }),
+            Kind::Choice(words) => wire::Kind::Choice(words),
+            Kind::Text(most) => wire::Kind::Text(most),
+            Kind::Texts(most) => wire::Kind::Texts(most),
+        }
+    }
 }
