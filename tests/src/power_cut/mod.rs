@@ -19,4 +19,5 @@ pub mod filesystem;
 pub mod guest;
 pub mod log;
 pub mod recorder;
+pub mod settings;
 pub mod writer;
