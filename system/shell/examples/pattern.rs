@@ -39,7 +39,10 @@ slint::slint! {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let scale = std::env::args().nth(1).and_then(|scale| scale.parse().ok()).unwrap_or(1.5);
+    let scale = std::env::args()
+        .nth(1)
+        .and_then(|scale| scale.parse().ok())
+        .unwrap_or(1.5);
     let mut platform = Platform::new(find::open(Duration::from_secs(5))?, scale)?;
     let pattern = Pattern::new()?;
     pattern.show()?;
@@ -62,19 +65,33 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         other => println!("{other:?}"),
     });
     let report = slint::Timer::default();
-    report.start(slint::TimerMode::Repeated, Duration::from_secs(5), move || {
-        screen.statistics(|statistics| {
-            let milliseconds = |times: Vec<Duration>| times.iter().map(|time| time.as_secs_f32() * 1000.0).collect::<Vec<_>>();
-            println!(
-                "first frame {:?}; {} frames; touch to flip {:.1?} ms; redraws {:.1?} ms",
-                statistics.first_frame(),
-                statistics.frames(),
-                milliseconds(statistics.touch_to_flip().collect()),
-                milliseconds(statistics.redraws().map(|frame| frame.processor_time).collect()),
-            );
-            statistics.reset();
-        });
-    });
+    report.start(
+        slint::TimerMode::Repeated,
+        Duration::from_secs(5),
+        move || {
+            screen.statistics(|statistics| {
+                let milliseconds = |times: Vec<Duration>| {
+                    times
+                        .iter()
+                        .map(|time| time.as_secs_f32() * 1000.0)
+                        .collect::<Vec<_>>()
+                };
+                println!(
+                    "first frame {:?}; {} frames; touch to flip {:.1?} ms; redraws {:.1?} ms",
+                    statistics.first_frame(),
+                    statistics.frames(),
+                    milliseconds(statistics.touch_to_flip().collect()),
+                    milliseconds(
+                        statistics
+                            .redraws()
+                            .map(|frame| frame.processor_time)
+                            .collect()
+                    ),
+                );
+                statistics.reset();
+            });
+        },
+    );
     platform.run()?;
     Ok(())
 }

@@ -1,2 +1,5 @@
-//! The screen: scene, input, lock, home, control centre, notifications, settings.
-fn main() {}
+//! The program of the screen; see the library.
+
+fn main() -> anyhow::Result<()> {
+    shell::run()
+}

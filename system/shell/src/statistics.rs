@@ -52,7 +52,10 @@ impl Statistics {
 
     /// Forgets what was counted, except when the first frame was.
     pub fn reset(&mut self) {
-        *self = Self { first_frame: self.first_frame, ..Self::default() };
+        *self = Self {
+            first_frame: self.first_frame,
+            ..Self::default()
+        };
     }
 
     /// Frames on the display.
@@ -92,7 +95,10 @@ mod tests {
     }
 
     fn frame() -> DrawnFrame {
-        DrawnFrame { processor_time: at(5), share: 100 }
+        DrawnFrame {
+            processor_time: at(5),
+            share: 100,
+        }
     }
 
     #[test]
@@ -106,7 +112,10 @@ mod tests {
         statistics.drawn(frame());
         statistics.flipped(at(140));
         assert_eq!(statistics.touch_to_flip().collect::<Vec<_>>(), [at(40)]);
-        assert_eq!((statistics.frames(), statistics.first_frame()), (2, Some(at(110))));
+        assert_eq!(
+            (statistics.frames(), statistics.first_frame()),
+            (2, Some(at(110)))
+        );
     }
 
     #[test]
@@ -116,15 +125,24 @@ mod tests {
         statistics.drawn(frame());
         statistics.flipped(at(2));
         statistics.reset();
-        assert_eq!((statistics.frames(), statistics.first_frame()), (0, Some(at(2))));
-        assert_eq!(statistics.redraws().count() + statistics.touch_to_flip().count(), 0);
+        assert_eq!(
+            (statistics.frames(), statistics.first_frame()),
+            (0, Some(at(2)))
+        );
+        assert_eq!(
+            statistics.redraws().count() + statistics.touch_to_flip().count(),
+            0
+        );
     }
 
     #[test]
     fn only_the_newest_are_kept() {
         let mut statistics = Statistics::default();
         for i in 0..KEPT as u32 + 10 {
-            statistics.drawn(DrawnFrame { share: i, ..frame() });
+            statistics.drawn(DrawnFrame {
+                share: i,
+                ..frame()
+            });
         }
         assert_eq!(statistics.redraws().next().unwrap().share, 10);
         assert_eq!(statistics.redraws().count(), KEPT);

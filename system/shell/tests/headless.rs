@@ -81,7 +81,10 @@ fn an_animation_moves_by_the_clock_and_then_all_is_still() {
     let frames = screen.screen().statistics(|statistics| statistics.frames());
     assert_eq!(screen.step(), None, "a still screen asks to be woken");
     screen.advance(Duration::from_secs(5));
-    assert_eq!(screen.screen().statistics(|statistics| statistics.frames()), frames);
+    assert_eq!(
+        screen.screen().statistics(|statistics| statistics.frames()),
+        frames
+    );
 }
 
 #[test]
@@ -98,15 +101,29 @@ fn every_touch_with_an_effect_is_measured_and_none_without() {
     let (screen, _probe) = screen();
     screen.screen().statistics(|statistics| statistics.reset());
     screen.tap(5.0, 5.0);
-    assert_eq!(screen.screen().statistics(|statistics| statistics.touch_to_flip().count()), 0);
+    assert_eq!(
+        screen
+            .screen()
+            .statistics(|statistics| statistics.touch_to_flip().count()),
+        0
+    );
     screen.tap(50.0, 40.0);
-    assert_eq!(screen.screen().statistics(|statistics| statistics.touch_to_flip().count()), 1);
+    assert_eq!(
+        screen
+            .screen()
+            .statistics(|statistics| statistics.touch_to_flip().count()),
+        1
+    );
 }
 
 #[test]
 fn a_redraw_covers_the_whole_screen_and_a_change_only_its_part() {
     let (screen, probe) = screen();
-    let share = |screen: &Headless| screen.screen().statistics(|statistics| statistics.redraws().last().unwrap().share);
+    let share = |screen: &Headless| {
+        screen
+            .screen()
+            .statistics(|statistics| statistics.redraws().last().unwrap().share)
+    };
     screen.screen().redraw();
     screen.step();
     assert_eq!(share(&screen), 1000);
@@ -131,14 +148,24 @@ fn the_power_key_is_short_or_long() {
     let told = Rc::new(RefCell::new(Vec::new()));
     let list = told.clone();
     screen.on_hardware(move |event| list.borrow_mut().push(event));
-    let power = |action| screen.input(Input::Key { code: code::KEY_POWER, action });
+    let power = |action| {
+        screen.input(Input::Key {
+            code: code::KEY_POWER,
+            action,
+        })
+    };
     power(KeyAction::Pressed);
     screen.advance(Duration::from_millis(100));
     power(KeyAction::Released);
     power(KeyAction::Pressed);
     screen.advance(Duration::from_secs(2));
     power(KeyAction::Released);
-    let told: Vec<_> = told.borrow().iter().copied().filter(|event| *event != Hardware::Touched).collect();
+    let told: Vec<_> = told
+        .borrow()
+        .iter()
+        .copied()
+        .filter(|event| *event != Hardware::Touched)
+        .collect();
     assert_eq!(told, [Hardware::PowerPressed, Hardware::PowerHeld]);
 }
 
@@ -149,13 +176,18 @@ fn a_dark_screen_is_black_takes_no_touch_and_comes_back_whole() {
     let lit = screen.picture();
     let presses = Rc::new(Cell::new(0));
     let count = presses.clone();
-    screen.on_hardware(move |event| count.set(count.get() + u32::from(event == Hardware::PowerPressed)));
+    screen.on_hardware(move |event| {
+        count.set(count.get() + u32::from(event == Hardware::PowerPressed))
+    });
     control.set_on(false);
     assert!(screen.picture().pixels.iter().all(|value| *value == 0));
     screen.tap(50.0, 40.0);
     assert!(!probe.get_on());
     screen.key_code(31);
-    screen.input(Input::MouseButton { button: MouseButton::Left, pressed: true });
+    screen.input(Input::MouseButton {
+        button: MouseButton::Left,
+        pressed: true,
+    });
     assert_eq!((probe.get_typed().as_str(), presses.get()), ("", 2));
     probe.set_slide(3.0);
     control.set_on(true);
@@ -170,7 +202,10 @@ fn the_mouse_has_an_arrow_that_leaves_no_trace() {
     assert!(before.difference(&screen.picture()) > 0.0);
     screen.input(Input::MouseMoved { x: -40.0, y: -90.0 });
     for pressed in [true, false] {
-        screen.input(Input::MouseButton { button: MouseButton::Left, pressed });
+        screen.input(Input::MouseButton {
+            button: MouseButton::Left,
+            pressed,
+        });
     }
     assert!(probe.get_on());
     screen.tap(50.0, 40.0);
@@ -193,7 +228,9 @@ fn other_threads_reach_the_scene() {
     let (screen, probe) = screen();
     let ui = screen.ui();
     let weak = probe.as_weak();
-    std::thread::spawn(move || ui.post(move || weak.unwrap().set_on(true)).unwrap()).join().unwrap();
+    std::thread::spawn(move || ui.post(move || weak.unwrap().set_on(true)).unwrap())
+        .join()
+        .unwrap();
     assert_eq!(screen.picture().at(100, 80), [255; 3]);
 }
 

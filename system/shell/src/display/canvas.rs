@@ -18,7 +18,12 @@ pub struct Rectangle {
 impl Rectangle {
     /// From the upper left corner.
     pub const fn of_size(width: u32, height: u32) -> Self {
-        Self { x: 0, y: 0, width, height }
+        Self {
+            x: 0,
+            y: 0,
+            width,
+            height,
+        }
     }
 
     /// Whether there is nothing in it.
@@ -39,7 +44,12 @@ impl Rectangle {
         let y = self.y.min(other.y);
         let right = (self.x + self.width).max(other.x + other.width);
         let bottom = (self.y + self.height).max(other.y + other.height);
-        Self { x, y, width: right - x, height: bottom - y }
+        Self {
+            x,
+            y,
+            width: right - x,
+            height: bottom - y,
+        }
     }
 
     /// What both have in common.
@@ -52,7 +62,12 @@ impl Rectangle {
         if right <= x || bottom <= y {
             return Self::default();
         }
-        Self { x, y, width: right - x, height: bottom - y }
+        Self {
+            x,
+            y,
+            width: right - x,
+            height: bottom - y,
+        }
     }
 
     /// Pixels in it.
@@ -78,7 +93,12 @@ impl Region {
 
     /// One more part.
     pub fn add(&mut self, rectangle: Rectangle) {
-        if rectangle.is_empty() || self.rectangles.iter().any(|r| r.intersection(rectangle) == rectangle) {
+        if rectangle.is_empty()
+            || self
+                .rectangles
+                .iter()
+                .any(|r| r.intersection(rectangle) == rectangle)
+        {
             return;
         }
         self.rectangles.retain(|r| rectangle.intersection(*r) != *r);
@@ -104,7 +124,10 @@ impl Region {
 
     /// The smallest rectangle that holds it.
     pub fn bounds(&self) -> Rectangle {
-        self.rectangles.iter().copied().fold(Rectangle::default(), Rectangle::union)
+        self.rectangles
+            .iter()
+            .copied()
+            .fold(Rectangle::default(), Rectangle::union)
     }
 
     /// Whether there is nothing in it.
@@ -142,7 +165,11 @@ pub struct Canvas {
 impl Canvas {
     /// A black one.
     pub fn new(width: u32, height: u32) -> Self {
-        Self { width, height, pixels: vec![Pixel::default(); width as usize * height as usize] }
+        Self {
+            width,
+            height,
+            pixels: vec![Pixel::default(); width as usize * height as usize],
+        }
     }
 
     /// In pixels.
@@ -181,7 +208,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn rectangle() -> impl Strategy<Value = Rectangle> {
-        (0u32..40, 0u32..40, 0u32..40, 0u32..40).prop_map(|(x, y, width, height)| Rectangle { x, y, width, height })
+        (0u32..40, 0u32..40, 0u32..40, 0u32..40).prop_map(|(x, y, width, height)| Rectangle {
+            x,
+            y,
+            width,
+            height,
+        })
     }
 
     fn holds(r: &Rectangle, x: u32, y: u32) -> bool {

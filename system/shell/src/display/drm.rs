@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use drm::buffer::{Buffer as _, DrmFourcc};
 use drm::control::{
-    AtomicCommitFlags, Device as _, Mode, ModeTypeFlags, PageFlipFlags, ResourceHandles, atomic::AtomicModeReq, connector, crtc,
-    dumbbuffer::DumbBuffer, framebuffer, plane, property,
+    AtomicCommitFlags, Device as _, Mode, ModeTypeFlags, PageFlipFlags, ResourceHandles,
+    atomic::AtomicModeReq, connector, crtc, dumbbuffer::DumbBuffer, framebuffer, plane, property,
 };
 use drm::{ClientCapability, Device as _, DriverCapability};
 use memmap2::{MmapMut, MmapOptions};
@@ -64,7 +64,11 @@ struct Output {
 
 /// How a buffer is brought to the display.
 enum Flip {
-    Atomic { plane: plane::Handle, framebuffer: property::Handle, damage: Option<property::Handle> },
+    Atomic {
+        plane: plane::Handle,
+        framebuffer: property::Handle,
+        damage: Option<property::Handle>,
+    },
     PageFlip,
 }
 
@@ -82,14 +86,19 @@ impl Drm {
         let mut cards: Vec<PathBuf> = std::fs::read_dir("/dev/dri")?
             .flatten()
             .map(|entry| entry.path())
-            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("card")))
+            .filter(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with("card"))
+            })
             .collect();
         cards.sort();
         let mut last = io::Error::new(io::ErrorKind::NotFound, "there is no card in /dev/dri");
         for card in cards {
             match Self::open_card(&card) {
                 Ok(display) => return Ok(display),
-                Err(error) => last = io::Error::new(error.kind(), format!("{}: {error}", card.display())),
+                Err(error) => {
+                    last = io::Error::new(error.kind(), format!("{}: {error}", card.display()))
+                }
             }
         }
         Err(last)
@@ -97,34 +106,81 @@ impl Drm {
 
     fn open_card(path: &Path) -> io::Result<Self> {
         let flags = OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let card = Rc::new(Card(OpenOptions::new().read(true).write(true).custom_flags(flags.bits() as i32).open(path)?));
+        let card = Rc::new(Card(
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .custom_flags(flags.bits() as i32)
+                .open(path)?,
+        ));
         if card.get_driver_capability(DriverCapability::DumbBuffer)? == 0 {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "the driver has no plain buffers"));
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the driver has no plain buffers",
+            ));
         }
-        let atomic = card.set_client_capability(ClientCapability::UniversalPlanes, true).is_ok()
-            && card.set_client_capability(ClientCapability::Atomic, true).is_ok();
+        let atomic = card
+            .set_client_capability(ClientCapability::UniversalPlanes, true)
+            .is_ok()
+            && card
+                .set_client_capability(ClientCapability::Atomic, true)
+                .is_ok();
         let output = Output::find(&card)?;
-        let driver = card.get_driver().map(|driver| driver.name().to_string_lossy().into_owned()).unwrap_or_default();
-        let flip = if atomic { Flip::atomic(&card, output.crtc)? } else { Flip::PageFlip };
+        let driver = card
+            .get_driver()
+            .map(|driver| driver.name().to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let flip = if atomic {
+            Flip::atomic(&card, output.crtc)?
+        } else {
+            Flip::PageFlip
+        };
         let buffers = Buffer::pair(&card, output.mode)?;
         let name = format!("{} ({driver})", path.display());
-        Ok(Self { card, name, output, buffers, retired: Vec::new(), flip, state: State::ModeNotSet })
+        Ok(Self {
+            card,
+            name,
+            output,
+            buffers,
+            retired: Vec::new(),
+            flip,
+            state: State::ModeNotSet,
+        })
     }
 
     fn set_mode(&mut self, framebuffer: framebuffer::Handle) -> io::Result<()> {
-        let Output { connector, crtc, mode } = self.output;
-        self.card.set_crtc(crtc, Some(framebuffer), (0, 0), &[connector], Some(mode))
+        let Output {
+            connector,
+            crtc,
+            mode,
+        } = self.output;
+        self.card
+            .set_crtc(crtc, Some(framebuffer), (0, 0), &[connector], Some(mode))
     }
 
     fn flip(&self, buffer: &Buffer, damage: Rectangle) -> io::Result<()> {
         match &self.flip {
-            Flip::Atomic { plane, framebuffer, damage: clips } => {
+            Flip::Atomic {
+                plane,
+                framebuffer,
+                damage: clips,
+            } => {
                 let mut request = AtomicModeReq::new();
-                request.add_property(*plane, *framebuffer, property::Value::Framebuffer(Some(buffer.framebuffer)));
+                request.add_property(
+                    *plane,
+                    *framebuffer,
+                    property::Value::Framebuffer(Some(buffer.framebuffer)),
+                );
                 let blob = match clips {
                     Some(clips) => {
                         // struct drm_mode_rect: left, upper, right and lower edge.
-                        let edges = [damage.x, damage.y, damage.x + damage.width, damage.y + damage.height].map(|edge| edge as i32);
+                        let edges = [
+                            damage.x,
+                            damage.y,
+                            damage.x + damage.width,
+                            damage.y + damage.height,
+                        ]
+                        .map(|edge| edge as i32);
                         let blob = self.card.create_property_blob(&edges)?;
                         request.add_property(*plane, *clips, blob);
                         Some(u64::from(blob))
@@ -139,7 +195,12 @@ impl Drm {
                 }
                 result
             }
-            Flip::PageFlip => self.card.page_flip(self.output.crtc, buffer.framebuffer, PageFlipFlags::EVENT, None),
+            Flip::PageFlip => self.card.page_flip(
+                self.output.crtc,
+                buffer.framebuffer,
+                PageFlipFlags::EVENT,
+                None,
+            ),
         }
     }
 }
@@ -172,7 +233,12 @@ impl Display for Drm {
             State::Shown => match self.flip(&self.buffers[1], changed) {
                 Ok(()) => Presented::Pending,
                 // Not every driver can flip, and not in every state: setting the mode always works.
-                Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+                    ) =>
+                {
                     self.set_mode(self.buffers[1].framebuffer)?;
                     Presented::Complete
                 }
@@ -197,11 +263,20 @@ impl Display for Drm {
         match self.card.receive_events() {
             Ok(events) => Ok(events
                 .filter_map(|event| match event {
-                    drm::control::Event::PageFlip(flip) if flip.crtc == self.output.crtc => Some(Event::Flipped(flip.duration)),
+                    drm::control::Event::PageFlip(flip) if flip.crtc == self.output.crtc => {
+                        Some(Event::Flipped(flip.duration))
+                    }
                     _ => None,
                 })
                 .collect()),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(Vec::new()),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(Vec::new())
+            }
             Err(error) => Err(error),
         }
     }
@@ -220,7 +295,8 @@ impl Display for Drm {
         if output.crtc != self.output.crtc && matches!(self.flip, Flip::Atomic { .. }) {
             self.flip = Flip::atomic(&self.card, output.crtc)?;
         }
-        self.retired.extend(std::mem::replace(&mut self.buffers, buffers));
+        self.retired
+            .extend(std::mem::replace(&mut self.buffers, buffers));
         self.output = output;
         if self.state == State::Shown {
             self.state = State::ModeNotSet;
@@ -236,7 +312,8 @@ impl Display for Drm {
             }
             return Ok(());
         }
-        self.card.set_crtc(self.output.crtc, None, (0, 0), &[], None)?;
+        self.card
+            .set_crtc(self.output.crtc, None, (0, 0), &[], None)?;
         self.state = State::Dark;
         Ok(())
     }
@@ -250,30 +327,60 @@ impl Output {
             .connectors()
             .iter()
             .filter_map(|connector| card.get_connector(*connector, true).ok())
-            .filter(|connector| connector.state() == connector::State::Connected && !connector.modes().is_empty())
+            .filter(|connector| {
+                connector.state() == connector::State::Connected && !connector.modes().is_empty()
+            })
             .collect();
         connected.sort_by_key(|connector| !is_built_in(connector.interface()));
         for connector in connected {
-            let mode = connector.modes().iter().find(|mode| mode.mode_type().contains(ModeTypeFlags::PREFERRED));
+            let mode = connector
+                .modes()
+                .iter()
+                .find(|mode| mode.mode_type().contains(ModeTypeFlags::PREFERRED));
             let mode = mode.or(connector.modes().first());
             if let (Some(mode), Some(crtc)) = (mode, find_crtc(card, &resources, &connector)) {
-                return Ok(Self { connector: connector.handle(), crtc, mode: *mode });
+                return Ok(Self {
+                    connector: connector.handle(),
+                    crtc,
+                    mode: *mode,
+                });
             }
         }
-        Err(io::Error::new(io::ErrorKind::NotFound, "no display is connected"))
+        Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "no display is connected",
+        ))
     }
 }
 
 fn is_built_in(interface: connector::Interface) -> bool {
     use connector::Interface;
-    matches!(interface, Interface::EmbeddedDisplayPort | Interface::LVDS | Interface::DSI | Interface::DPI | Interface::SPI)
+    matches!(
+        interface,
+        Interface::EmbeddedDisplayPort
+            | Interface::LVDS
+            | Interface::DSI
+            | Interface::DPI
+            | Interface::SPI
+    )
 }
 
-fn find_crtc(card: &Card, resources: &ResourceHandles, connector: &connector::Info) -> Option<crtc::Handle> {
-    let current = connector.current_encoder().and_then(|encoder| card.get_encoder(encoder).ok()?.crtc());
+fn find_crtc(
+    card: &Card,
+    resources: &ResourceHandles,
+    connector: &connector::Info,
+) -> Option<crtc::Handle> {
+    let current = connector
+        .current_encoder()
+        .and_then(|encoder| card.get_encoder(encoder).ok()?.crtc());
     current.or_else(|| {
-        let encoders = connector.encoders().iter().filter_map(|encoder| card.get_encoder(*encoder).ok());
-        encoders.flat_map(|encoder| resources.filter_crtcs(encoder.possible_crtcs())).next()
+        let encoders = connector
+            .encoders()
+            .iter()
+            .filter_map(|encoder| card.get_encoder(*encoder).ok());
+        encoders
+            .flat_map(|encoder| resources.filter_crtcs(encoder.possible_crtcs()))
+            .next()
     })
 }
 
@@ -282,17 +389,26 @@ impl Flip {
     fn atomic(card: &Card, crtc: crtc::Handle) -> io::Result<Self> {
         let resources = card.resource_handles()?;
         for plane in card.plane_handles()? {
-            let reaches = resources.filter_crtcs(card.get_plane(plane)?.possible_crtcs()).contains(&crtc);
+            let reaches = resources
+                .filter_crtcs(card.get_plane(plane)?.possible_crtcs())
+                .contains(&crtc);
             let values = card.get_properties(plane)?;
             let named = values.as_hashmap(card)?;
             let value = |name: &str| {
                 let handle = named.get(name)?.handle();
-                values.iter().find(|(property, _)| **property == handle).map(|(_, value)| *value)
+                values
+                    .iter()
+                    .find(|(property, _)| **property == handle)
+                    .map(|(_, value)| *value)
             };
             let primary = value("type") == Some(drm::control::PlaneType::Primary as u64);
             if let (true, true, Some(framebuffer)) = (reaches, primary, named.get("FB_ID")) {
                 let damage = named.get("FB_DAMAGE_CLIPS").map(property::Info::handle);
-                return Ok(Self::Atomic { plane, framebuffer: framebuffer.handle(), damage });
+                return Ok(Self::Atomic {
+                    plane,
+                    framebuffer: framebuffer.handle(),
+                    damage,
+                });
             }
         }
         Ok(Self::PageFlip)
@@ -326,7 +442,13 @@ impl Buffer {
                 return Err(error);
             }
         };
-        Ok(Self { card: card.clone(), buffer, framebuffer, memory, missing: Rectangle::of_size(size.0, size.1).into() })
+        Ok(Self {
+            card: card.clone(),
+            buffer,
+            framebuffer,
+            memory,
+            missing: Rectangle::of_size(size.0, size.1).into(),
+        })
     }
 
     fn show(card: &Card, buffer: &DumbBuffer) -> io::Result<(framebuffer::Handle, MmapMut)> {
@@ -334,7 +456,12 @@ impl Buffer {
         let place = drm_ffi::mode::dumbbuffer::map(card.as_fd(), buffer.handle().into(), 0, 0)?;
         // SAFETY: the kernel gave this place of the device for this buffer of at least this length;
         // it is no file that anybody could truncate, and nobody else has the buffer.
-        let memory = unsafe { MmapOptions::new().offset(place.offset).len(length).map_mut(&card.0) }?;
+        let memory = unsafe {
+            MmapOptions::new()
+                .offset(place.offset)
+                .len(length)
+                .map_mut(&card.0)
+        }?;
         let framebuffer = card.add_framebuffer(buffer, 24, 32)?;
         Ok((framebuffer, memory))
     }
@@ -356,7 +483,10 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let gone = self.card.destroy_framebuffer(self.framebuffer).and_then(|()| self.card.destroy_dumb_buffer(self.buffer));
+        let gone = self
+            .card
+            .destroy_framebuffer(self.framebuffer)
+            .and_then(|()| self.card.destroy_dumb_buffer(self.buffer));
         if let Err(error) = gone {
             tracing::warn!("giving a buffer of the display back failed: {error}");
         }

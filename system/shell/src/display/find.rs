@@ -34,23 +34,40 @@ pub fn open(patience: Duration) -> io::Result<Found> {
             let _ = inotify::add_watch(&watch, folder, WatchFlags::CREATE | WatchFlags::ATTRIB);
         }
         let error = match Drm::open() {
-            Ok(display) => return Ok(Found { display: Box::new(display), provisional: false }),
+            Ok(display) => {
+                return Ok(Found {
+                    display: Box::new(display),
+                    provisional: false,
+                });
+            }
             Err(error) => error,
         };
         let framebuffer = Path::new("/dev/fb0").exists();
-        let patience = if framebuffer { patience.min(WITH_FRAMEBUFFER) } else { patience };
+        let patience = if framebuffer {
+            patience.min(WITH_FRAMEBUFFER)
+        } else {
+            patience
+        };
         let waited = begin.elapsed();
         if waited >= patience {
             return match Framebuffer::open() {
-                Ok(display) => Ok(Found { display: Box::new(display), provisional: true }),
+                Ok(display) => Ok(Found {
+                    display: Box::new(display),
+                    provisional: true,
+                }),
                 Err(other) => Err(io::Error::new(
                     error.kind(),
-                    format!("no display could be opened: {error}; /dev/fb0: {other}. Check that the display's driver is in this product"),
+                    format!(
+                        "no display could be opened: {error}; /dev/fb0: {other}. Check that the display's driver is in this product"
+                    ),
                 )),
             };
         }
         let left = patience - waited;
-        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        let timeout = Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        };
         match poll(&mut [PollFd::new(&watch, PollFlags::IN)], Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

@@ -107,14 +107,32 @@ impl Framebuffer {
         let geometry = Geometry::of(&variable, &fixed)?;
         // SAFETY: a device's memory of the length that its driver states, which cannot shrink.
         let memory = unsafe { MmapOptions::new().len(geometry.length).map_mut(&file) }?;
-        let kind = String::from_utf8_lossy(fixed.name.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
-        Ok(Self { file, name: format!("{} ({kind})", path.display()), geometry, memory, lit: true })
+        let kind = String::from_utf8_lossy(
+            fixed
+                .name
+                .split(|byte| *byte == 0)
+                .next()
+                .unwrap_or_default(),
+        )
+        .into_owned();
+        Ok(Self {
+            file,
+            name: format!("{} ({kind})", path.display()),
+            geometry,
+            memory,
+            lit: true,
+        })
     }
 }
 
 impl Geometry {
     fn of(variable: &Variable, fixed: &Fixed) -> io::Result<Self> {
-        let unsupported = |what: String| io::Error::new(io::ErrorKind::Unsupported, format!("its pixels cannot be written: {what}"));
+        let unsupported = |what: String| {
+            io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("its pixels cannot be written: {what}"),
+            )
+        };
         let field = |field: Field| (field.offset, field.length);
         let format = Format {
             bytes: variable.bits.div_ceil(8) as usize,
@@ -123,18 +141,40 @@ impl Geometry {
             blue: field(variable.blue),
         };
         // Packed pixels of true or direct colour.
-        if fixed.kind != 0 || !matches!(fixed.visual, 2 | 4) || variable.bits % 8 == 1 || !format.is_valid() {
-            return Err(unsupported(format!("{} bits, {format:?}, kind {}, visual {}", variable.bits, fixed.kind, fixed.visual)));
+        if fixed.kind != 0
+            || !matches!(fixed.visual, 2 | 4)
+            || variable.bits % 8 == 1
+            || !format.is_valid()
+        {
+            return Err(unsupported(format!(
+                "{} bits, {format:?}, kind {}, visual {}",
+                variable.bits, fixed.kind, fixed.visual
+            )));
         }
         let pitch = fixed.pitch as usize;
-        let start = variable.offset[1] as usize * pitch + variable.offset[0] as usize * format.bytes;
+        let start =
+            variable.offset[1] as usize * pitch + variable.offset[0] as usize * format.bytes;
         let length = fixed.memory_length as usize;
         let row = variable.width as usize * format.bytes;
-        let end = (variable.height as usize).checked_sub(1).and_then(|rows| rows.checked_mul(pitch)?.checked_add(start)?.checked_add(row));
+        let end = (variable.height as usize).checked_sub(1).and_then(|rows| {
+            rows.checked_mul(pitch)?
+                .checked_add(start)?
+                .checked_add(row)
+        });
         if variable.width == 0 || row > pitch || end.is_none_or(|end| end > length) {
-            return Err(unsupported(format!("{} × {} at a pitch of {pitch} in {length} bytes", variable.width, variable.height)));
+            return Err(unsupported(format!(
+                "{} × {} at a pitch of {pitch} in {length} bytes",
+                variable.width, variable.height
+            )));
         }
-        Ok(Self { width: variable.width, height: variable.height, pitch, start, length, format })
+        Ok(Self {
+            width: variable.width,
+            height: variable.height,
+            pitch,
+            start,
+            length,
+            format,
+        })
     }
 
     fn write(&self, memory: &mut [u8], canvas: &Canvas, part: Rectangle) {
@@ -172,14 +212,27 @@ impl Display for Framebuffer {
 
     fn set_lit(&mut self, lit: bool) -> io::Result<()> {
         self.lit = lit;
-        let blank = if lit { FB_BLANK_UNBLANK } else { FB_BLANK_POWERDOWN };
+        let blank = if lit {
+            FB_BLANK_UNBLANK
+        } else {
+            FB_BLANK_POWERDOWN
+        };
         // SAFETY: takes a plain number.
-        let answer = unsafe { ioctl(self.file.as_fd(), IntegerSetter::<FBIOBLANK>::new_usize(blank)) };
+        let answer = unsafe {
+            ioctl(
+                self.file.as_fd(),
+                IntegerSetter::<FBIOBLANK>::new_usize(blank),
+            )
+        };
         if answer.is_err() && !lit {
             // A firmware's framebuffer cannot be turned off, only painted black.
             let geometry = self.geometry;
             let black = Canvas::new(geometry.width, geometry.height);
-            geometry.write(&mut self.memory, &black, Rectangle::of_size(geometry.width, geometry.height));
+            geometry.write(
+                &mut self.memory,
+                &black,
+                Rectangle::of_size(geometry.width, geometry.height),
+            );
         }
         Ok(())
     }
@@ -192,9 +245,29 @@ mod tests {
     use proptest::prelude::*;
 
     fn firmware() -> (Variable, Fixed) {
-        let field = |offset| Field { offset, length: 8, most_significant_right: 0 };
-        let variable = Variable { width: 4, height: 3, bits: 32, red: field(16), green: field(8), blue: field(0), ..Variable::default() };
-        (variable, Fixed { pitch: 20, memory_length: 60, visual: 2, ..Fixed::default() })
+        let field = |offset| Field {
+            offset,
+            length: 8,
+            most_significant_right: 0,
+        };
+        let variable = Variable {
+            width: 4,
+            height: 3,
+            bits: 32,
+            red: field(16),
+            green: field(8),
+            blue: field(0),
+            ..Variable::default()
+        };
+        (
+            variable,
+            Fixed {
+                pitch: 20,
+                memory_length: 60,
+                visual: 2,
+                ..Fixed::default()
+            },
+        )
     }
 
     #[test]
@@ -204,22 +277,64 @@ mod tests {
         let mut canvas = Canvas::new(4, 3);
         canvas.pixels_mut().fill(Pixel::new(1, 2, 3));
         let mut memory = vec![0; geometry.length];
-        geometry.write(&mut memory, &canvas, Rectangle { x: 1, y: 1, width: 2, height: 9 });
+        geometry.write(
+            &mut memory,
+            &canvas,
+            Rectangle {
+                x: 1,
+                y: 1,
+                width: 2,
+                height: 9,
+            },
+        );
         for (i, pixel) in memory.chunks(4).enumerate() {
             let (x, y) = (i % 5, i / 5);
             let inside = (1..3).contains(&x) && y >= 1;
-            assert_eq!(pixel, if inside { [3, 2, 1, 255] } else { [0; 4] }, "{x} {y}");
+            assert_eq!(
+                pixel,
+                if inside { [3, 2, 1, 255] } else { [0; 4] },
+                "{x} {y}"
+            );
         }
     }
 
     #[test]
     fn what_cannot_be_written_is_refused_with_the_reason() {
         let (variable, fixed) = firmware();
-        let refused = |variable: Variable, fixed: Fixed| Geometry::of(&variable, &fixed).unwrap_err().to_string();
-        assert!(refused(Variable { bits: 8, ..variable }, fixed).contains("8 bits"));
+        let refused = |variable: Variable, fixed: Fixed| {
+            Geometry::of(&variable, &fixed).unwrap_err().to_string()
+        };
+        assert!(
+            refused(
+                Variable {
+                    bits: 8,
+                    ..variable
+                },
+                fixed
+            )
+            .contains("8 bits")
+        );
         assert!(refused(variable, Fixed { visual: 3, ..fixed }).contains("visual 3"));
-        assert!(refused(variable, Fixed { memory_length: 55, ..fixed }).contains("55 bytes"));
-        assert!(refused(Variable { height: 0, ..variable }, fixed).contains("× 0"));
+        assert!(
+            refused(
+                variable,
+                Fixed {
+                    memory_length: 55,
+                    ..fixed
+                }
+            )
+            .contains("55 bytes")
+        );
+        assert!(
+            refused(
+                Variable {
+                    height: 0,
+                    ..variable
+                },
+                fixed
+            )
+            .contains("× 0")
+        );
     }
 
     proptest! {

@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::net::{
-    AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink::SocketAddrNetlink, recv, socket_with,
+    AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink::SocketAddrNetlink, recv,
+    socket_with,
 };
 
 /// The kernel's own messages, not those of a device manager.
@@ -38,7 +39,9 @@ pub fn display_changed(socket: &OwnedFd) -> bool {
 }
 
 fn is_about_displays(message: &[u8]) -> bool {
-    message.split(|byte| *byte == 0).any(|field| field == b"SUBSYSTEM=drm")
+    message
+        .split(|byte| *byte == 0)
+        .any(|field| field == b"SUBSYSTEM=drm")
 }
 
 #[cfg(test)]
@@ -48,8 +51,12 @@ mod tests {
 
     #[test]
     fn only_messages_about_displays_count() {
-        assert!(is_about_displays(b"change@/devices/pci0/card0\0ACTION=change\0SUBSYSTEM=drm\0HOTPLUG=1\0"));
-        assert!(!is_about_displays(b"add@/devices/x\0ACTION=add\0SUBSYSTEM=input\0NAME=SUBSYSTEM=drm\0"));
+        assert!(is_about_displays(
+            b"change@/devices/pci0/card0\0ACTION=change\0SUBSYSTEM=drm\0HOTPLUG=1\0"
+        ));
+        assert!(!is_about_displays(
+            b"add@/devices/x\0ACTION=add\0SUBSYSTEM=input\0NAME=SUBSYSTEM=drm\0"
+        ));
         assert!(!is_about_displays(b""));
     }
 

@@ -16,18 +16,29 @@ pub struct Memory {
 impl Memory {
     /// A black one.
     pub fn new(width: u32, height: u32) -> Self {
-        Self { shown: Canvas::new(width, height), lit: true }
+        Self {
+            shown: Canvas::new(width, height),
+            lit: true,
+        }
     }
 
     /// What is on it: black while it is off.
     pub fn picture(&self) -> Picture {
         let (width, height) = self.size();
         let pixels = if self.lit {
-            self.shown.pixels().iter().flat_map(|pixel| pixel.colours()).collect()
+            self.shown
+                .pixels()
+                .iter()
+                .flat_map(|pixel| pixel.colours())
+                .collect()
         } else {
             vec![0; width as usize * height as usize * 3]
         };
-        Picture { width, height, pixels }
+        Picture {
+            width,
+            height,
+            pixels,
+        }
     }
 }
 
@@ -47,7 +58,8 @@ impl Display for Memory {
     fn present(&mut self, canvas: &Canvas, damage: &Region) -> io::Result<Presented> {
         let width = self.shown.width() as usize;
         for part in damage.rectangles() {
-            let part = part.intersection(Rectangle::of_size(self.shown.width(), self.shown.height()));
+            let part =
+                part.intersection(Rectangle::of_size(self.shown.width(), self.shown.height()));
             for (y, row) in canvas.rows(part) {
                 let start = y as usize * width + part.x as usize;
                 self.shown.pixels_mut()[start..start + row.len()].copy_from_slice(row);
@@ -86,7 +98,11 @@ impl Picture {
     /// The colours at a place.
     pub fn at(&self, x: u32, y: u32) -> [u8; 3] {
         let start = (y as usize * self.width as usize + x as usize) * 3;
-        [self.pixels[start], self.pixels[start + 1], self.pixels[start + 2]]
+        [
+            self.pixels[start],
+            self.pixels[start + 1],
+            self.pixels[start + 2],
+        ]
     }
 
     /// The share of pixels, 0 to 1, that look different. Pictures of different sizes share nothing.
@@ -94,8 +110,17 @@ impl Picture {
         if (self.width, self.height) != (other.width, other.height) {
             return 1.0;
         }
-        let differ = |(a, b): (&[u8], &[u8])| a.iter().zip(b).any(|(a, b)| a.abs_diff(*b) > Self::TOLERANCE);
-        let count = self.pixels.chunks_exact(3).zip(other.pixels.chunks_exact(3)).filter(|pair| differ(*pair)).count();
+        let differ = |(a, b): (&[u8], &[u8])| {
+            a.iter()
+                .zip(b)
+                .any(|(a, b)| a.abs_diff(*b) > Self::TOLERANCE)
+        };
+        let count = self
+            .pixels
+            .chunks_exact(3)
+            .zip(other.pixels.chunks_exact(3))
+            .filter(|pair| differ(*pair))
+            .count();
         count as f32 / (self.pixels.len() / 3).max(1) as f32
     }
 
@@ -113,13 +138,19 @@ impl Picture {
     pub fn load_png(path: impl AsRef<Path>) -> io::Result<Self> {
         let file = io::BufReader::new(std::fs::File::open(path)?);
         let mut reader = png::Decoder::new(file).read_info()?;
-        let size = reader.output_buffer_size().ok_or_else(|| io::Error::other("the picture is too large"))?;
+        let size = reader
+            .output_buffer_size()
+            .ok_or_else(|| io::Error::other("the picture is too large"))?;
         let mut pixels = vec![0; size];
         let info = reader.next_frame(&mut pixels)?;
         if info.color_type != png::ColorType::Rgb || info.bit_depth != png::BitDepth::Eight {
             return Err(io::Error::other("the picture is not 8-bit RGB"));
         }
         pixels.truncate(info.buffer_size());
-        Ok(Self { width: info.width, height: info.height, pixels })
+        Ok(Self {
+            width: info.width,
+            height: info.height,
+            pixels,
+        })
     }
 }

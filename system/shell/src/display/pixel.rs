@@ -40,7 +40,8 @@ impl TargetPixel for Pixel {
     #[inline(always)]
     fn blend(&mut self, colour: PremultipliedRgbaColor) {
         let rest = 255 - colour.alpha as u32;
-        let red_blue = scale_two(self.0 & 0x00ff_00ff, rest) + ((colour.red as u32) << 16 | colour.blue as u32);
+        let red_blue = scale_two(self.0 & 0x00ff_00ff, rest)
+            + ((colour.red as u32) << 16 | colour.blue as u32);
         let green = scale_two((self.0 >> 8) & 0x0000_00ff, rest) + colour.green as u32;
         // A premultiplied colour is not larger than its alpha, so no sum overflows its byte; a
         // colour that breaks that rule wraps within its own pixel.
@@ -68,16 +69,29 @@ pub struct Format {
 
 impl Format {
     /// Four bytes, blue first.
-    pub const XRGB8888: Self = Self { bytes: 4, red: (16, 8), green: (8, 8), blue: (0, 8) };
+    pub const XRGB8888: Self = Self {
+        bytes: 4,
+        red: (16, 8),
+        green: (8, 8),
+        blue: (0, 8),
+    };
     /// Two bytes.
-    pub const RGB565: Self = Self { bytes: 2, red: (11, 5), green: (5, 6), blue: (0, 5) };
+    pub const RGB565: Self = Self {
+        bytes: 2,
+        red: (11, 5),
+        green: (5, 6),
+        blue: (0, 5),
+    };
 
     /// Whether pixels can be written so.
     pub fn is_valid(&self) -> bool {
         matches!(self.bytes, 2..=4)
-            && [self.red, self.green, self.blue]
-                .iter()
-                .all(|(low, bits)| (1..=16).contains(bits) && low.checked_add(*bits).is_some_and(|end| end as usize <= self.bytes * 8))
+            && [self.red, self.green, self.blue].iter().all(|(low, bits)| {
+                (1..=16).contains(bits)
+                    && low
+                        .checked_add(*bits)
+                        .is_some_and(|end| end as usize <= self.bytes * 8)
+            })
     }
 
     /// Writes a row. `target` holds at least `row.len() * bytes`.
@@ -141,16 +155,43 @@ mod tests {
         let formats = [
             Format::XRGB8888,
             Format::RGB565,
-            Format { bytes: 2, red: (10, 5), green: (5, 5), blue: (0, 5) },
-            Format { bytes: 4, red: (20, 10), green: (10, 10), blue: (0, 10) },
+            Format {
+                bytes: 2,
+                red: (10, 5),
+                green: (5, 5),
+                blue: (0, 5),
+            },
+            Format {
+                bytes: 4,
+                red: (20, 10),
+                green: (10, 10),
+                blue: (0, 10),
+            },
         ];
         for format in formats {
             assert!(format.is_valid());
             let mut bytes = vec![0; 2 * format.bytes];
-            format.write(&[Pixel::new(255, 255, 255), Pixel::new(0, 0, 0)], &mut bytes);
-            let value = |i: usize| bytes[i * format.bytes..][..format.bytes].iter().rev().fold(0u32, |a, b| a << 8 | *b as u32);
-            let mask = [format.red, format.green, format.blue].iter().fold(0u32, |m, (low, bits)| m | ((1 << bits) - 1) << low);
-            assert_eq!(value(0), if format == Format::XRGB8888 { 0xffff_ffff } else { mask });
+            format.write(
+                &[Pixel::new(255, 255, 255), Pixel::new(0, 0, 0)],
+                &mut bytes,
+            );
+            let value = |i: usize| {
+                bytes[i * format.bytes..][..format.bytes]
+                    .iter()
+                    .rev()
+                    .fold(0u32, |a, b| a << 8 | *b as u32)
+            };
+            let mask = [format.red, format.green, format.blue]
+                .iter()
+                .fold(0u32, |m, (low, bits)| m | ((1 << bits) - 1) << low);
+            assert_eq!(
+                value(0),
+                if format == Format::XRGB8888 {
+                    0xffff_ffff
+                } else {
+                    mask
+                }
+            );
             assert_eq!(value(1) & mask, 0);
         }
     }
@@ -164,9 +205,33 @@ mod tests {
 
     #[test]
     fn foreign_formats_are_refused() {
-        assert!(!Format { bytes: 1, ..Format::RGB565 }.is_valid());
-        assert!(!Format { red: (30, 8), ..Format::XRGB8888 }.is_valid());
-        assert!(!Format { red: (u32::MAX, 8), ..Format::XRGB8888 }.is_valid());
-        assert!(!Format { blue: (0, 0), ..Format::XRGB8888 }.is_valid());
+        assert!(
+            !Format {
+                bytes: 1,
+                ..Format::RGB565
+            }
+            .is_valid()
+        );
+        assert!(
+            !Format {
+                red: (30, 8),
+                ..Format::XRGB8888
+            }
+            .is_valid()
+        );
+        assert!(
+            !Format {
+                red: (u32::MAX, 8),
+                ..Format::XRGB8888
+            }
+            .is_valid()
+        );
+        assert!(
+            !Format {
+                blue: (0, 0),
+                ..Format::XRGB8888
+            }
+            .is_valid()
+        );
     }
 }

@@ -1,6 +1,9 @@
 //! The kernel's numbers for kinds of events, keys and axes, as far as they are used here: those of
 //! `linux/input-event-codes.h`, under the same names.
-#![allow(missing_docs, reason = "the names are the documentation: they are the kernel's")]
+#![allow(
+    missing_docs,
+    reason = "the names are the documentation: they are the kernel's"
+)]
 
 pub const EV_SYN: u16 = 0x00;
 pub const EV_KEY: u16 = 0x01;

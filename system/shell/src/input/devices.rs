@@ -49,7 +49,13 @@ impl Devices {
     /// Those of a folder, which may come into being later.
     pub fn of(folder: &Path) -> io::Result<Self> {
         let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let mut devices = Self { folder: folder.into(), watch, watching_folder: false, devices: BTreeMap::new(), count: 0 };
+        let mut devices = Self {
+            folder: folder.into(),
+            watch,
+            watching_folder: false,
+            devices: BTreeMap::new(),
+            count: 0,
+        };
         devices.watch()?;
         devices.look();
         Ok(devices)
@@ -74,41 +80,67 @@ impl Devices {
 
     /// Opens what is there and not open yet.
     fn look(&mut self) {
-        let Ok(entries) = std::fs::read_dir(&self.folder) else { return };
+        let Ok(entries) = std::fs::read_dir(&self.folder) else {
+            return;
+        };
         for entry in entries.flatten() {
-            if entry.file_name().to_string_lossy().starts_with("event") && !self.devices.contains_key(&entry.path()) {
+            if entry.file_name().to_string_lossy().starts_with("event")
+                && !self.devices.contains_key(&entry.path())
+            {
                 self.open(entry.path());
             }
         }
     }
 
     fn open(&mut self, path: PathBuf) {
-        let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&path);
+        let file = File::options()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits() as i32)
+            .open(&path);
         let file = match file {
             Ok(file) => file,
             // Not given to us, or not yet.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return,
             Err(error) => {
-                tracing::warn!("opening the input device {} failed: {error}", path.display());
+                tracing::warn!(
+                    "opening the input device {} failed: {error}",
+                    path.display()
+                );
                 return;
             }
         };
         let name = ioctl::name(&file);
         let Some(decoder) = Decoder::new(&Abilities::of(&file)) else {
-            tracing::debug!("the input device {} ({name}) has nothing for a screen", path.display());
+            tracing::debug!(
+                "the input device {} ({name}) has nothing for a screen",
+                path.display()
+            );
             return;
         };
         if let Err(error) = ioctl::stamp_with_monotonic_clock(&file) {
-            tracing::warn!("the input device {} ({name}) keeps its own time: {error}", path.display());
+            tracing::warn!(
+                "the input device {} ({name}) keeps its own time: {error}",
+                path.display()
+            );
         }
         tracing::info!("input device {} ({name})", path.display());
         self.count += 1;
-        self.devices.insert(path, Device { file, name, decoder, at: Duration::ZERO, number: self.count });
+        self.devices.insert(
+            path,
+            Device {
+                file,
+                name,
+                decoder,
+                at: Duration::ZERO,
+                number: self.count,
+            },
+        );
     }
 
     /// Readable when [`Devices::read`] has something to say.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        std::iter::once(self.watch.as_fd()).chain(self.devices.values().map(|device| device.file.as_fd()))
+        std::iter::once(self.watch.as_fd())
+            .chain(self.devices.values().map(|device| device.file.as_fd()))
     }
 
     /// Tells what people did since the last call; never waits.
@@ -124,8 +156,17 @@ impl Devices {
                 tell(stamped);
             };
             if let Err(error) = read(device, &mut tell) {
-                tracing::info!("input device {} ({}) is gone: {error}", path.display(), device.name);
-                let last = Event { at: device.at, kind: EV_SYN, code: SYN_DROPPED, value: 0 };
+                tracing::info!(
+                    "input device {} ({}) is gone: {error}",
+                    path.display(),
+                    device.name
+                );
+                let last = Event {
+                    at: device.at,
+                    kind: EV_SYN,
+                    code: SYN_DROPPED,
+                    value: 0,
+                };
                 device.decoder.cancel(last, &mut tell);
                 gone.push(path.clone());
             }
@@ -152,7 +193,10 @@ impl Devices {
         if !self.watching_folder
             && let Err(error) = self.watch()
         {
-            tracing::error!("watching {} for input devices failed: {error}", self.folder.display());
+            tracing::error!(
+                "watching {} for input devices failed: {error}",
+                self.folder.display()
+            );
         }
         self.look();
     }

@@ -39,7 +39,12 @@ pub fn parse(bytes: &[u8]) -> impl Iterator<Item = Event> + '_ {
             at: Duration::new(seconds, microseconds * 1000),
             kind: half(rest),
             code: half(rest + 2),
-            value: i32::from_ne_bytes([event[rest + 4], event[rest + 5], event[rest + 6], event[rest + 7]]),
+            value: i32::from_ne_bytes([
+                event[rest + 4],
+                event[rest + 5],
+                event[rest + 6],
+                event[rest + 7],
+            ]),
         }
     })
 }

@@ -27,7 +27,10 @@ unsafe impl Ioctl for Question<'_> {
         self.answer.as_mut_ptr().cast()
     }
 
-    unsafe fn output_from_ptr(out: IoctlOutput, _: *mut rustix::ffi::c_void) -> rustix::io::Result<usize> {
+    unsafe fn output_from_ptr(
+        out: IoctlOutput,
+        _: *mut rustix::ffi::c_void,
+    ) -> rustix::io::Result<usize> {
         Ok(usize::try_from(out).unwrap_or(0))
     }
 }
@@ -44,7 +47,9 @@ pub struct Bits(Vec<u8>);
 impl Bits {
     /// Whether a number is in it.
     pub fn has(&self, number: u16) -> bool {
-        self.0.get(usize::from(number / 8)).is_some_and(|byte| byte & (1 << (number % 8)) != 0)
+        self.0
+            .get(usize::from(number / 8))
+            .is_some_and(|byte| byte & (1 << (number % 8)) != 0)
     }
 
     #[cfg(test)]
@@ -80,7 +85,9 @@ pub fn properties(device: impl AsFd) -> Bits {
 pub fn name(device: impl AsFd) -> String {
     let mut bytes = [0; 128];
     match ask(device, 0x06, &mut bytes) {
-        Ok(_) => CStr::from_bytes_until_nul(&bytes).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        Ok(_) => CStr::from_bytes_until_nul(&bytes)
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default(),
         Err(_) => String::new(),
     }
 }
@@ -90,7 +97,8 @@ pub fn range(device: impl AsFd, axis: u16) -> io::Result<(i32, i32)> {
     // struct input_absinfo: value, minimum, maximum, fuzz, flat, resolution.
     let mut bytes = [0; 24];
     ask(device, 0x40 + axis as u8, &mut bytes)?;
-    let number = |at: usize| i32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let number =
+        |at: usize| i32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     Ok((number(4), number(8)))
 }
 

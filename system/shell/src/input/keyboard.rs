@@ -37,7 +37,13 @@ pub struct Keyboard {
 
 impl Default for Keyboard {
     fn default() -> Self {
-        Self { layout: &layouts::LAYOUTS[0], down: HashMap::new(), dead: None, caps_lock: false, num_lock: true }
+        Self {
+            layout: &layouts::LAYOUTS[0],
+            down: HashMap::new(),
+            dead: None,
+            caps_lock: false,
+            num_lock: true,
+        }
     }
 }
 
@@ -74,9 +80,20 @@ impl Keyboard {
                 }
             }
             // Modifiers and locks do not repeat.
-            KeyAction::Repeated if modifier(code).is_some() || matches!(code, KEY_CAPSLOCK | KEY_NUMLOCK) => Meaning::Nothing,
-            KeyAction::Repeated => self.down.get(&code).cloned().map_or(Meaning::Nothing, Meaning::Text),
-            KeyAction::Released => self.down.remove(&code).map_or(Meaning::Nothing, Meaning::Text),
+            KeyAction::Repeated
+                if modifier(code).is_some() || matches!(code, KEY_CAPSLOCK | KEY_NUMLOCK) =>
+            {
+                Meaning::Nothing
+            }
+            KeyAction::Repeated => self
+                .down
+                .get(&code)
+                .cloned()
+                .map_or(Meaning::Nothing, Meaning::Text),
+            KeyAction::Released => self
+                .down
+                .remove(&code)
+                .map_or(Meaning::Nothing, Meaning::Text),
         }
     }
 
@@ -90,7 +107,10 @@ impl Keyboard {
             KEY_NUMLOCK => self.num_lock = !self.num_lock,
             _ => {}
         }
-        if let Some(key) = modifier(code).or_else(|| named(code)).or_else(|| self.keypad(code)) {
+        if let Some(key) = modifier(code)
+            .or_else(|| named(code))
+            .or_else(|| self.keypad(code))
+        {
             if modifier(code).is_none() {
                 self.dead = None;
             }
@@ -100,11 +120,15 @@ impl Keyboard {
         let altgr = self.down.contains_key(&KEY_RIGHTALT);
         let mut character = self.layout.character(code, shift, altgr)?;
         if self.caps_lock && character.is_alphabetic() {
-            let mut other: Box<dyn Iterator<Item = char>> =
-                if character.is_lowercase() { Box::new(character.to_uppercase()) } else { Box::new(character.to_lowercase()) };
+            let mut other: Box<dyn Iterator<Item = char>> = if character.is_lowercase() {
+                Box::new(character.to_uppercase())
+            } else {
+                Box::new(character.to_lowercase())
+            };
             character = other.next().unwrap_or(character);
         }
-        let shortcut = self.is_down([KEY_LEFTCTRL, KEY_RIGHTCTRL]) || self.is_down([KEY_LEFTMETA, KEY_RIGHTMETA]);
+        let shortcut = self.is_down([KEY_LEFTCTRL, KEY_RIGHTCTRL])
+            || self.is_down([KEY_LEFTMETA, KEY_RIGHTMETA]);
         if shortcut {
             return Some(character.into());
         }
@@ -133,7 +157,10 @@ impl Keyboard {
             _ => return None,
         };
         if self.num_lock {
-            return "0123456789.".chars().nth(index.into()).map(SharedString::from);
+            return "0123456789."
+                .chars()
+                .nth(index.into())
+                .map(SharedString::from);
         }
         let key = match index {
             0 => Key::Insert,
@@ -169,8 +196,20 @@ fn modifier(code: u16) -> Option<SharedString> {
 }
 
 fn named(code: u16) -> Option<SharedString> {
-    const FUNCTION: [Key; 12] =
-        [Key::F1, Key::F2, Key::F3, Key::F4, Key::F5, Key::F6, Key::F7, Key::F8, Key::F9, Key::F10, Key::F11, Key::F12];
+    const FUNCTION: [Key; 12] = [
+        Key::F1,
+        Key::F2,
+        Key::F3,
+        Key::F4,
+        Key::F5,
+        Key::F6,
+        Key::F7,
+        Key::F8,
+        Key::F9,
+        Key::F10,
+        Key::F11,
+        Key::F12,
+    ];
     let key = match code {
         KEY_ESC => Key::Escape,
         KEY_BACKSPACE => Key::Backspace,

@@ -33,34 +33,94 @@ const NONE: [&str; 4] = ["", "", "", ""];
 pub static LAYOUTS: [Layout; 4] = [
     Layout {
         name: "us",
-        plain: ["`1234567890-=", "qwertyuiop[]", "asdfghjkl;'\\", "\\zxcvbnm,./"],
-        shift: ["~!@#$%^&*()_+", "QWERTYUIOP{}", "ASDFGHJKL:\"|", "|ZXCVBNM<>?"],
+        plain: [
+            "`1234567890-=",
+            "qwertyuiop[]",
+            "asdfghjkl;'\\",
+            "\\zxcvbnm,./",
+        ],
+        shift: [
+            "~!@#$%^&*()_+",
+            "QWERTYUIOP{}",
+            "ASDFGHJKL:\"|",
+            "|ZXCVBNM<>?",
+        ],
         altgr: NONE,
         shift_altgr: NONE,
         dead: &[],
     },
     Layout {
         name: "es",
-        plain: ["º1234567890'¡", "qwertyuiop`+", "asdfghjklñ´ç", "<zxcvbnm,.-"],
-        shift: ["ª!\"·$%&/()=?¿", "QWERTYUIOP^*", "ASDFGHJKLÑ¨Ç", ">ZXCVBNM;:_"],
-        altgr: ["\\|@#~€¬      ", "  €       []", "          {}", "           "],
+        plain: [
+            "º1234567890'¡",
+            "qwertyuiop`+",
+            "asdfghjklñ´ç",
+            "<zxcvbnm,.-",
+        ],
+        shift: [
+            "ª!\"·$%&/()=?¿",
+            "QWERTYUIOP^*",
+            "ASDFGHJKLÑ¨Ç",
+            ">ZXCVBNM;:_",
+        ],
+        altgr: [
+            "\\|@#~€¬      ",
+            "  €       []",
+            "          {}",
+            "           ",
+        ],
         shift_altgr: NONE,
         dead: &['`', '´', '^', '¨'],
     },
     Layout {
         name: "latam",
-        plain: ["|1234567890'¿", "qwertyuiop´+", "asdfghjklñ{}", "<zxcvbnm,.-"],
-        shift: ["°!\"#$%&/()=?¡", "QWERTYUIOP¨*", "ASDFGHJKLÑ[]", ">ZXCVBNM;:_"],
-        altgr: ["¬          \\ ", "@          ~", "          ^`", "           "],
+        plain: [
+            "|1234567890'¿",
+            "qwertyuiop´+",
+            "asdfghjklñ{}",
+            "<zxcvbnm,.-",
+        ],
+        shift: [
+            "°!\"#$%&/()=?¡",
+            "QWERTYUIOP¨*",
+            "ASDFGHJKLÑ[]",
+            ">ZXCVBNM;:_",
+        ],
+        altgr: [
+            "¬          \\ ",
+            "@          ~",
+            "          ^`",
+            "           ",
+        ],
         shift_altgr: NONE,
         dead: &['´', '¨'],
     },
     Layout {
         name: "gb",
-        plain: ["`1234567890-=", "qwertyuiop[]", "asdfghjkl;'#", "\\zxcvbnm,./"],
-        shift: ["¬!\"£$%^&*()_+", "QWERTYUIOP{}", "ASDFGHJKL:@~", "|ZXCVBNM<>?"],
-        altgr: ["¦   €        ", "  é   úíó   ", "á           ", "           "],
-        shift_altgr: ["             ", "  É   ÚÍÓ   ", "Á           ", "           "],
+        plain: [
+            "`1234567890-=",
+            "qwertyuiop[]",
+            "asdfghjkl;'#",
+            "\\zxcvbnm,./",
+        ],
+        shift: [
+            "¬!\"£$%^&*()_+",
+            "QWERTYUIOP{}",
+            "ASDFGHJKL:@~",
+            "|ZXCVBNM<>?",
+        ],
+        altgr: [
+            "¦   €        ",
+            "  é   úíó   ",
+            "á           ",
+            "           ",
+        ],
+        shift_altgr: [
+            "             ",
+            "  É   ÚÍÓ   ",
+            "Á           ",
+            "           ",
+        ],
         dead: &[],
     },
 ];
@@ -85,7 +145,10 @@ impl Layout {
             (true, true) => &self.shift_altgr,
         };
         let (row, column) = place(code)?;
-        picture[row].chars().nth(column).filter(|character| *character != ' ')
+        picture[row]
+            .chars()
+            .nth(column)
+            .filter(|character| *character != ' ')
     }
 
     /// Whether a character waits for a letter to stand on.
@@ -130,11 +193,20 @@ mod tests {
     #[test]
     fn every_picture_has_a_place_for_every_key_of_its_row() {
         for layout in &LAYOUTS {
-            for (name, picture) in [("plain", layout.plain), ("shift", layout.shift), ("altgr", layout.altgr), ("both", layout.shift_altgr)] {
+            for (name, picture) in [
+                ("plain", layout.plain),
+                ("shift", layout.shift),
+                ("altgr", layout.altgr),
+                ("both", layout.shift_altgr),
+            ] {
                 for (row, keys) in ROWS.iter().enumerate() {
                     let count: usize = keys.iter().map(|range| range.len()).sum();
                     let drawn = picture[row].chars().count();
-                    assert!(drawn == count || drawn == 0, "{} {name} row {row}: {drawn} keys drawn, {count} there", layout.name);
+                    assert!(
+                        drawn == count || drawn == 0,
+                        "{} {name} row {row}: {drawn} keys drawn, {count} there",
+                        layout.name
+                    );
                 }
             }
         }
@@ -144,8 +216,16 @@ mod tests {
     fn letters_of_all_layouts_are_capitals_with_shift() {
         for layout in &LAYOUTS {
             for code in 0..256 {
-                if let Some(letter) = layout.character(code, false, false).filter(|c| c.is_alphabetic() && c.is_lowercase() && !"ºª".contains(*c)) {
-                    assert_eq!(layout.character(code, true, false), letter.to_uppercase().next(), "{} {code}", layout.name);
+                if let Some(letter) = layout
+                    .character(code, false, false)
+                    .filter(|c| c.is_alphabetic() && c.is_lowercase() && !"ºª".contains(*c))
+                {
+                    assert_eq!(
+                        layout.character(code, true, false),
+                        letter.to_uppercase().next(),
+                        "{} {code}",
+                        layout.name
+                    );
                 }
             }
         }

@@ -26,7 +26,10 @@ pub struct Contacts {
 
 impl Default for Contacts {
     fn default() -> Self {
-        Self { slots: [Slot::default(); MOST], current: 0 }
+        Self {
+            slots: [Slot::default(); MOST],
+            current: 0,
+        }
     }
 }
 
@@ -61,10 +64,20 @@ impl Contacts {
 
     /// The device has said everything about this moment: what fingers did since the last one.
     /// `place` turns the device's units into a share of the screen.
-    pub fn report(&mut self, place: impl Fn((i32, i32)) -> (f32, f32), mut tell: impl FnMut(Touch)) {
+    pub fn report(
+        &mut self,
+        place: impl Fn((i32, i32)) -> (f32, f32),
+        mut tell: impl FnMut(Touch),
+    ) {
         for (contact, slot) in self.slots.iter_mut().enumerate() {
             let position = place(slot.position);
-            let mut say = |phase| tell(Touch { contact: contact as u32, phase, position });
+            let mut say = |phase| {
+                tell(Touch {
+                    contact: contact as u32,
+                    phase,
+                    position,
+                })
+            };
             if slot.told.is_some() && slot.told != slot.tracking {
                 say(TouchPhase::Up);
                 slot.told = None;
@@ -82,10 +95,18 @@ impl Contacts {
     }
 
     /// Everything about fingers is unknown: none of them means anything any more.
-    pub fn cancel(&mut self, place: impl Fn((i32, i32)) -> (f32, f32), mut tell: impl FnMut(Touch)) {
+    pub fn cancel(
+        &mut self,
+        place: impl Fn((i32, i32)) -> (f32, f32),
+        mut tell: impl FnMut(Touch),
+    ) {
         for (contact, slot) in self.slots.iter_mut().enumerate() {
             if slot.told.take().is_some() {
-                tell(Touch { contact: contact as u32, phase: TouchPhase::Cancelled, position: place(slot.position) });
+                tell(Touch {
+                    contact: contact as u32,
+                    phase: TouchPhase::Cancelled,
+                    position: place(slot.position),
+                });
             }
             slot.tracking = None;
             slot.moved = false;
@@ -115,7 +136,10 @@ mod tests {
         contacts.x(10);
         contacts.slot(1);
         contacts.tracking(8);
-        assert_eq!(report(&mut contacts), [(0, TouchPhase::Down), (1, TouchPhase::Down)]);
+        assert_eq!(
+            report(&mut contacts),
+            [(0, TouchPhase::Down), (1, TouchPhase::Down)]
+        );
         contacts.x(20);
         assert_eq!(report(&mut contacts), [(1, TouchPhase::Moved)]);
         contacts.slot(0);
@@ -130,7 +154,10 @@ mod tests {
         contacts.tracking(1);
         report(&mut contacts);
         contacts.tracking(2);
-        assert_eq!(report(&mut contacts), [(0, TouchPhase::Up), (0, TouchPhase::Down)]);
+        assert_eq!(
+            report(&mut contacts),
+            [(0, TouchPhase::Up), (0, TouchPhase::Down)]
+        );
     }
 
     #[test]

@@ -21,22 +21,35 @@ impl Backlight {
     }
 
     fn find_in(class: &Path) -> Option<Self> {
-        let mut folders: Vec<_> = std::fs::read_dir(class).ok()?.flatten().map(|entry| entry.path()).collect();
+        let mut folders: Vec<_> = std::fs::read_dir(class)
+            .ok()?
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
         folders.sort();
-        folders.into_iter().find_map(|folder| match Self::open(folder.clone()) {
-            Ok(backlight) => Some(backlight),
-            Err(error) => {
-                tracing::warn!("reading the backlight at {} failed: {error}", folder.display());
-                None
-            }
-        })
+        folders
+            .into_iter()
+            .find_map(|folder| match Self::open(folder.clone()) {
+                Ok(backlight) => Some(backlight),
+                Err(error) => {
+                    tracing::warn!(
+                        "reading the backlight at {} failed: {error}",
+                        folder.display()
+                    );
+                    None
+                }
+            })
     }
 
     fn open(folder: PathBuf) -> io::Result<Self> {
         let most = read(&folder.join("max_brightness"))?.max(1);
         let now = read(&folder.join("brightness"))?;
         let share = now as f32 / most as f32;
-        Ok(Self { folder, most, brightness: ((share - LEAST) / (1.0 - LEAST)).clamp(0.0, 1.0) })
+        Ok(Self {
+            folder,
+            most,
+            brightness: ((share - LEAST) / (1.0 - LEAST)).clamp(0.0, 1.0),
+        })
     }
 
     /// 0 to 1.
@@ -56,7 +69,10 @@ impl Backlight {
 }
 
 fn read(path: &Path) -> io::Result<u32> {
-    std::fs::read_to_string(path)?.trim().parse().map_err(io::Error::other)
+    std::fs::read_to_string(path)?
+        .trim()
+        .parse()
+        .map_err(io::Error::other)
 }
 
 #[cfg(test)]
@@ -73,9 +89,15 @@ mod tests {
         let mut backlight = Backlight::find_in(class.path()).unwrap();
         assert_eq!(backlight.brightness(), 1.0);
         backlight.set_brightness(0.0).unwrap();
-        assert_eq!(std::fs::read_to_string(folder.join("brightness")).unwrap(), "5");
+        assert_eq!(
+            std::fs::read_to_string(folder.join("brightness")).unwrap(),
+            "5"
+        );
         backlight.set_brightness(7.0).unwrap();
-        assert_eq!(std::fs::read_to_string(folder.join("brightness")).unwrap(), "255");
+        assert_eq!(
+            std::fs::read_to_string(folder.join("brightness")).unwrap(),
+            "255"
+        );
     }
 
     #[test]

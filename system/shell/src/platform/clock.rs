@@ -29,5 +29,8 @@ pub(super) fn processor_time() -> Duration {
 
 fn read(clock: ClockId) -> Duration {
     let time = clock_gettime(clock);
-    Duration::new(time.tv_sec.max(0).unsigned_abs(), time.tv_nsec.clamp(0, 999_999_999) as u32)
+    Duration::new(
+        time.tv_sec.max(0).unsigned_abs(),
+        time.tv_nsec.clamp(0, 999_999_999) as u32,
+    )
 }

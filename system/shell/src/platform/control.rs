@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::backlight::Backlight;
 use super::screen::Screen;
@@ -37,7 +38,10 @@ pub struct ScreenControl {
 
 impl ScreenControl {
     pub(super) fn new(screen: Rc<Screen>, backlight: Option<Backlight>) -> Self {
-        Self { screen, backlight: Rc::new(RefCell::new(backlight)) }
+        Self {
+            screen,
+            backlight: Rc::new(RefCell::new(backlight)),
+        }
     }
 
     /// Whether the display is lit.
@@ -83,6 +87,11 @@ impl ScreenControl {
     /// Reads the keyboard as one of [`crate::input::layouts::names`]; answers whether it is known.
     pub fn set_keyboard_layout(&self, name: &str) -> bool {
         self.screen.set_keyboard_layout(name)
+    }
+
+    /// The time by which the screen moves: the kernel's monotonic clock, or a test's.
+    pub fn now(&self) -> Duration {
+        self.screen.clock.now()
     }
 
     /// Draws the whole screen once.

@@ -68,17 +68,31 @@ impl Cursor {
         if place.is_empty() {
             return;
         }
-        let saved = canvas.rows(place).flat_map(|(_, row)| row.iter().copied()).collect();
+        let saved = canvas
+            .rows(place)
+            .flat_map(|(_, row)| row.iter().copied())
+            .collect();
         let width = canvas.width() as usize;
         for y in 0..place.height {
             let shape = SHAPE[(y / size) as usize].as_bytes();
             for x in 0..place.width {
                 let colour = match shape[(x / size) as usize] {
-                    b'#' => PremultipliedRgbaColor { red: 20, green: 22, blue: 26, alpha: 255 },
-                    b'.' => PremultipliedRgbaColor { red: 255, green: 255, blue: 255, alpha: 255 },
+                    b'#' => PremultipliedRgbaColor {
+                        red: 20,
+                        green: 22,
+                        blue: 26,
+                        alpha: 255,
+                    },
+                    b'.' => PremultipliedRgbaColor {
+                        red: 255,
+                        green: 255,
+                        blue: 255,
+                        alpha: 255,
+                    },
                     _ => continue,
                 };
-                canvas.pixels_mut()[(place.y + y) as usize * width + (place.x + x) as usize].blend(colour);
+                canvas.pixels_mut()[(place.y + y) as usize * width + (place.x + x) as usize]
+                    .blend(colour);
             }
         }
         self.under = Some((place, saved));

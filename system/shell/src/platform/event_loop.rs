@@ -34,12 +34,20 @@ impl Platform {
     /// Makes what was found the screen of this thread, with so many pixels to a logical one.
     /// Register fonts next; then create the scene; then [`Platform::run`].
     pub fn new(found: Found, scale: f32) -> Result<Self, slint::PlatformError> {
-        let other = |what: &str, error: &dyn std::fmt::Display| slint::PlatformError::Other(format!("{what} failed: {error}"));
+        let other = |what: &str, error: &dyn std::fmt::Display| {
+            slint::PlatformError::Other(format!("{what} failed: {error}"))
+        };
         let screen = Screen::new(found.display, scale, Clock::Kernel);
         let ui = UiLoop::new().map_err(|error| other("making the loop's wake-up", &error))?;
         slint_platform::install(screen.clone(), ui.clone())?;
         let provisional = Cell::new(found.provisional);
-        Ok(Self { screen, ui, devices: RefCell::new(None), hotplug: None, provisional })
+        Ok(Self {
+            screen,
+            ui,
+            devices: RefCell::new(None),
+            hotplug: None,
+            provisional,
+        })
     }
 
     /// What the scene controls the screen with.
@@ -67,11 +75,15 @@ impl Platform {
     pub fn listen_to_devices(&mut self) {
         match Devices::new() {
             Ok(devices) => *self.devices.borrow_mut() = Some(devices),
-            Err(error) => tracing::error!("looking for input devices failed: {error}; there will be no input"),
+            Err(error) => {
+                tracing::error!("looking for input devices failed: {error}; there will be no input")
+            }
         }
         match hotplug::open() {
             Ok(socket) => self.hotplug = Some(socket),
-            Err(error) => tracing::info!("displays that are plugged in or out will not be noticed: {error}"),
+            Err(error) => {
+                tracing::info!("displays that are plugged in or out will not be noticed: {error}")
+            }
         }
     }
 
@@ -90,16 +102,25 @@ impl Platform {
     fn wait(&self, until: Option<Duration>) -> io::Result<()> {
         let timeout = until.map(|until| {
             let left = until.saturating_sub(self.screen.clock.now());
-            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
+            Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: left.subsec_nanos().into(),
+            }
         });
         let devices = self.devices.borrow();
         // Owned by the display, which cannot change while this thread waits.
-        let display = self.screen.with_display(|display| display.descriptor().and_then(|fd| fd.try_clone_to_owned().ok()));
+        let display = self.screen.with_display(|display| {
+            display
+                .descriptor()
+                .and_then(|fd| fd.try_clone_to_owned().ok())
+        });
         let readable = std::iter::once(self.ui.descriptor())
             .chain(display.as_ref().map(AsFd::as_fd))
             .chain(self.hotplug.as_ref().map(AsFd::as_fd))
             .chain(devices.iter().flat_map(Devices::descriptors));
-        let mut descriptors: Vec<PollFd<'_>> = readable.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let mut descriptors: Vec<PollFd<'_>> = readable
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
         match poll(&mut descriptors, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),

@@ -90,7 +90,9 @@ impl Headless {
         let end = self.now() + Duration::from_secs(10);
         while self.now() < end {
             match self.step() {
-                Some(next) if next <= self.now() + Duration::from_millis(250) => self.set_now(next.max(self.now() + STEP)),
+                Some(next) if next <= self.now() + Duration::from_millis(250) => {
+                    self.set_now(next.max(self.now() + STEP))
+                }
                 _ => return,
             }
         }
@@ -126,7 +128,10 @@ impl Headless {
         for i in 1..=steps {
             self.advance(STEP);
             let share = i as f32 / steps as f32;
-            self.touch_move(from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share);
+            self.touch_move(
+                from.0 + (to.0 - from.0) * share,
+                from.1 + (to.1 - from.1) * share,
+            );
         }
         self.release(to.0, to.1);
         self.advance(STEP);
@@ -143,8 +148,12 @@ impl Headless {
     /// A key that means this text, or a [`slint::platform::Key`], pressed and released.
     pub fn key(&self, key: impl Into<SharedString>) {
         let text = key.into();
-        self.screen.surface.dispatch(WindowEvent::KeyPressed { text: text.clone() });
-        self.screen.surface.dispatch(WindowEvent::KeyReleased { text });
+        self.screen
+            .surface
+            .dispatch(WindowEvent::KeyPressed { text: text.clone() });
+        self.screen
+            .surface
+            .dispatch(WindowEvent::KeyReleased { text });
         self.step();
     }
 
@@ -163,7 +172,10 @@ impl Headless {
 
     /// Any input, now.
     pub fn input(&self, input: Input) {
-        self.screen.input(Stamped { at: self.now(), input });
+        self.screen.input(Stamped {
+            at: self.now(),
+            input,
+        });
     }
 
     /// Draws what is due; then what is on the display.
@@ -188,7 +200,11 @@ impl Headless {
         let (width, height) = self.screen.size();
         let scale = self.screen.scale();
         let share = |at: f32, size: u32| at * scale / size.saturating_sub(1).max(1) as f32;
-        self.input(Input::Touch(Touch { contact: 0, phase, position: (share(x, width), share(y, height)) }));
+        self.input(Input::Touch(Touch {
+            contact: 0,
+            phase,
+            position: (share(x, width), share(y, height)),
+        }));
         self.step();
     }
 }

@@ -14,6 +14,7 @@ mod control;
 mod cursor;
 pub mod event_loop;
 pub mod headless;
+mod pointing;
 mod power_key;
 pub mod redraw;
 mod screen;

@@ -53,7 +53,11 @@ impl Redraw {
 
     /// Of a lit display on which nothing has been drawn.
     pub fn new(frame_time: Duration) -> Self {
-        Self { state: State::Dirty, frame_time, not_before: Duration::ZERO }
+        Self {
+            state: State::Dirty,
+            frame_time,
+            not_before: Duration::ZERO,
+        }
     }
 
     /// Something that is on the screen changed.
@@ -72,7 +76,10 @@ impl Redraw {
 
     /// Whether a frame is on its way to the display.
     pub fn is_flipping(&self) -> bool {
-        matches!(self.state, State::Flipping { .. } | State::FlippingDirty { .. })
+        matches!(
+            self.state,
+            State::Flipping { .. } | State::FlippingDirty { .. }
+        )
     }
 
     /// What to do at this time.
@@ -81,7 +88,9 @@ impl Redraw {
             State::Dark | State::Idle => Next::Wait,
             State::Dirty if now >= self.not_before => Next::Draw,
             State::Dirty => Next::At(self.not_before),
-            State::Flipping { since } | State::FlippingDirty { since } => Next::At(since + Self::LONGEST_FLIP),
+            State::Flipping { since } | State::FlippingDirty { since } => {
+                Next::At(since + Self::LONGEST_FLIP)
+            }
         }
     }
 
@@ -113,7 +122,9 @@ impl Redraw {
     /// Whether the frame on its way is overdue.
     pub fn is_overdue(&self, now: Duration) -> bool {
         match self.state {
-            State::Flipping { since } | State::FlippingDirty { since } => now >= since + Self::LONGEST_FLIP,
+            State::Flipping { since } | State::FlippingDirty { since } => {
+                now >= since + Self::LONGEST_FLIP
+            }
             _ => false,
         }
     }

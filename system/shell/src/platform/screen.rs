@@ -6,56 +6,46 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use slint::platform::{PointerEventButton, WindowEvent};
-use slint::{LogicalPosition, PhysicalSize};
+use slint::PhysicalSize;
+use slint::platform::WindowEvent;
 
 use super::clock::{Clock, processor_time};
 use super::control::Hardware;
 use super::cursor::Cursor;
+use super::pointing::Pointer;
 use super::power_key::PowerKey;
 use super::redraw::{Next, Redraw};
 use super::surface::Surface;
 use crate::display::{self, Canvas, Display, Presented, Rectangle, Region};
 use crate::input::keyboard::{Keyboard, Meaning};
-use crate::input::{Input, KeyAction, MouseButton, Stamped, Touch, TouchPhase};
+use crate::input::{Input, KeyAction, Stamped};
 use crate::statistics::{DrawnFrame, Statistics};
-
-/// Logical pixels that the scene scrolls by a notch of the wheel.
-const NOTCH: f32 = 60.0;
 
 pub(crate) struct Screen {
     pub(super) surface: Rc<Surface>,
     pub(super) clock: Rc<Clock>,
-    output: RefCell<Output>,
-    pointer: RefCell<Pointer>,
+    pub(super) output: RefCell<Output>,
+    pub(super) pointer: RefCell<Pointer>,
     keyboard: RefCell<Keyboard>,
     power_key: RefCell<PowerKey>,
     statistics: RefCell<Statistics>,
     listener: RefCell<Option<Rc<dyn Fn(Hardware)>>>,
-    lit: Cell<bool>,
-    scale: Cell<f32>,
+    pub(super) lit: Cell<bool>,
+    pub(super) scale: Cell<f32>,
     /// Of the display, in pixels.
-    size: Cell<(u32, u32)>,
+    pub(super) size: Cell<(u32, u32)>,
 }
 
 /// What drawing works on.
-struct Output {
+pub(super) struct Output {
     display: Box<dyn Display>,
-    canvas: Canvas,
-    redraw: Redraw,
-    cursor: Cursor,
+    pub(super) canvas: Canvas,
+    pub(super) redraw: Redraw,
+    pub(super) cursor: Cursor,
     /// The display has none of the canvas yet.
     whole: bool,
     /// The last frame could not be shown; said once until one can.
     failing: bool,
-}
-
-#[derive(Default)]
-struct Pointer {
-    /// The finger that drives the scene; others wait for scenes that know what to do with them.
-    contact: Option<u32>,
-    /// A mouse's buttons that are down.
-    buttons: u32,
 }
 
 impl Screen {
@@ -82,7 +72,9 @@ impl Screen {
             scale: Cell::new(scale),
             size: Cell::new((width, height)),
         });
-        screen.surface.resize(PhysicalSize::new(width, height), scale);
+        screen
+            .surface
+            .resize(PhysicalSize::new(width, height), scale);
         screen
     }
 
@@ -139,7 +131,11 @@ impl Screen {
                 output.redraw.request();
             }
             if output.redraw.is_overdue(now) {
-                tracing::warn!("{} did not report a frame for {:?}; going on", output.display.name(), Redraw::LONGEST_FLIP);
+                tracing::warn!(
+                    "{} did not report a frame for {:?}; going on",
+                    output.display.name(),
+                    Redraw::LONGEST_FLIP
+                );
                 output.redraw.flipped();
                 self.statistics.borrow_mut().flipped(now);
             }
@@ -161,14 +157,25 @@ impl Screen {
         let now = self.clock.now();
         let timer = slint::platform::duration_until_next_timer_update().map(|left| now + left);
         // An animation that is not waiting for a frame, because its effect is invisible, still ends.
-        let animation = (self.is_animating() && redraw.is_none() && self.lit.get()).then(|| now + self.frame_time());
-        [redraw, timer, animation, self.power_key.borrow().deadline()].into_iter().flatten().min()
+        let animation = (self.is_animating() && redraw.is_none() && self.lit.get())
+            .then(|| now + self.frame_time());
+        [redraw, timer, animation, self.power_key.borrow().deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn draw(&self, begun: Duration) {
         let started = processor_time();
         let mut output = self.output.borrow_mut();
-        let Output { display: target, canvas, redraw, cursor, whole, failing } = &mut *output;
+        let Output {
+            display: target,
+            canvas,
+            redraw,
+            cursor,
+            whole,
+            failing,
+        } = &mut *output;
         let mut damage = Region::new();
         cursor.lift(canvas, &mut damage);
         let drawn = self.surface.draw(canvas);
@@ -227,7 +234,10 @@ impl Screen {
         let events = match events {
             Ok(events) => events,
             Err(error) => {
-                tracing::error!("asking {} what happened failed: {error}", self.output.borrow().display.name());
+                tracing::error!(
+                    "asking {} what happened failed: {error}",
+                    self.output.borrow().display.name()
+                );
                 return;
             }
         };
@@ -266,80 +276,6 @@ impl Screen {
                 self.statistics.borrow_mut().touched(at);
             }
         }
-    }
-
-    fn touch(&self, touch: Touch) {
-        let position = self.logical(touch.position);
-        let button = PointerEventButton::Left;
-        let mut contact = self.pointer.borrow().contact;
-        match touch.phase {
-            TouchPhase::Down if contact.is_none() => {
-                contact = Some(touch.contact);
-                self.hide_cursor();
-                self.surface.dispatch(WindowEvent::PointerMoved { position });
-                self.surface.dispatch(WindowEvent::PointerPressed { position, button });
-            }
-            TouchPhase::Moved if contact == Some(touch.contact) => {
-                self.surface.dispatch(WindowEvent::PointerMoved { position });
-            }
-            TouchPhase::Up if contact == Some(touch.contact) => {
-                contact = None;
-                self.surface.dispatch(WindowEvent::PointerReleased { position, button });
-                self.surface.dispatch(WindowEvent::PointerExited);
-            }
-            TouchPhase::Cancelled if contact == Some(touch.contact) => {
-                contact = None;
-                self.surface.dispatch(WindowEvent::PointerExited);
-            }
-            _ => {}
-        }
-        self.pointer.borrow_mut().contact = contact;
-    }
-
-    fn mouse_moved(&self, x: f32, y: f32) {
-        let position = {
-            let mut output = self.output.borrow_mut();
-            let (width, height) = (output.canvas.width() as f32, output.canvas.height() as f32);
-            let (from_x, from_y) = output.cursor.position().unwrap_or((width / 2.0, height / 2.0));
-            let scale = self.scale.get();
-            let to = ((from_x + x * scale).clamp(0.0, width - 1.0), (from_y + y * scale).clamp(0.0, height - 1.0));
-            output.cursor.move_to(Some(to));
-            output.redraw.request();
-            LogicalPosition::new(to.0 / scale, to.1 / scale)
-        };
-        self.surface.dispatch(WindowEvent::PointerMoved { position });
-    }
-
-    fn mouse_button(&self, button: MouseButton, pressed: bool) {
-        if !self.lit.get() {
-            if pressed {
-                self.tell(Hardware::PowerPressed);
-            }
-            return;
-        }
-        let position = self.mouse_position();
-        let (number, button) = match button {
-            MouseButton::Left => (0, PointerEventButton::Left),
-            MouseButton::Right => (1, PointerEventButton::Right),
-            MouseButton::Middle => (2, PointerEventButton::Middle),
-            MouseButton::Back => (3, PointerEventButton::Back),
-        };
-        let known = self.pointer.borrow().buttons & (1 << number) != 0;
-        // A button that was pressed while the display was off is not released into the scene.
-        if known == pressed {
-            return;
-        }
-        self.pointer.borrow_mut().buttons ^= 1 << number;
-        self.surface.dispatch(if pressed {
-            WindowEvent::PointerPressed { position, button }
-        } else {
-            WindowEvent::PointerReleased { position, button }
-        });
-    }
-
-    fn wheel(&self, x: f32, y: f32) {
-        let position = self.mouse_position();
-        self.surface.dispatch(WindowEvent::PointerScrolled { position, delta_x: x * NOTCH, delta_y: y * NOTCH });
     }
 
     fn key(&self, code: u16, action: KeyAction) {
@@ -391,27 +327,6 @@ impl Screen {
 
     fn is_animating(&self) -> bool {
         slint::platform::WindowAdapter::window(&*self.surface).has_active_animations()
-    }
-
-    fn hide_cursor(&self) {
-        let mut output = self.output.borrow_mut();
-        if output.cursor.position().is_some() {
-            output.cursor.move_to(None);
-            output.redraw.request();
-        }
-    }
-
-    fn mouse_position(&self) -> LogicalPosition {
-        let output = self.output.borrow();
-        let (x, y) = output.cursor.position().unwrap_or_default();
-        LogicalPosition::new(x / self.scale.get(), y / self.scale.get())
-    }
-
-    fn logical(&self, (x, y): (f32, f32)) -> LogicalPosition {
-        let (width, height) = self.size.get();
-        let scale = self.scale.get();
-        let place = |share: f32, size: u32| share.clamp(0.0, 1.0) * size.saturating_sub(1) as f32 / scale;
-        LogicalPosition::new(place(x, width), place(y, height))
     }
 
     pub(super) fn is_lit(&self) -> bool {

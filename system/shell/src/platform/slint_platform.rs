@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use slint::platform::{EventLoopProxy, Platform, SetPlatformError, WindowAdapter, set_platform};
 use slint::PlatformError;
+use slint::platform::{EventLoopProxy, Platform, SetPlatformError, WindowAdapter, set_platform};
 
 use super::screen::Screen;
 use super::wake::UiLoop;
@@ -20,7 +20,9 @@ struct OneWindow {
 pub(super) fn install(screen: Rc<Screen>, ui: UiLoop) -> Result<(), PlatformError> {
     let start = screen.clock.now();
     set_platform(Box::new(OneWindow { screen, ui, start })).map_err(|error| match error {
-        SetPlatformError::AlreadySet => PlatformError::Other("this thread has a screen already".into()),
+        SetPlatformError::AlreadySet => {
+            PlatformError::Other("this thread has a screen already".into())
+        }
         other => PlatformError::Other(other.to_string()),
     })
 }

@@ -20,7 +20,9 @@ impl Surface {
     pub(super) fn new() -> Rc<Self> {
         Rc::new_cyclic(|this: &Weak<Self>| Self {
             window: Window::new(this.clone()),
-            renderer: SoftwareRenderer::new_with_repaint_buffer_type(RepaintBufferType::ReusedBuffer),
+            renderer: SoftwareRenderer::new_with_repaint_buffer_type(
+                RepaintBufferType::ReusedBuffer,
+            ),
             size: Cell::default(),
             requested: Cell::new(true),
         })
@@ -34,16 +36,22 @@ impl Surface {
     /// Tells the scene how large the screen is and how many pixels make a logical one.
     pub(super) fn resize(&self, size: PhysicalSize, scale: f32) {
         self.size.set(size);
-        self.dispatch(WindowEvent::ScaleFactorChanged { scale_factor: scale });
-        self.dispatch(WindowEvent::Resized { size: size.to_logical(scale) });
+        self.dispatch(WindowEvent::ScaleFactorChanged {
+            scale_factor: scale,
+        });
+        self.dispatch(WindowEvent::Resized {
+            size: size.to_logical(scale),
+        });
         self.forget();
     }
 
     /// Makes the next drawing draw everything.
     pub(super) fn forget(&self) {
         // What the renderer knows to be in the canvas is dropped when the kind of buffer changes.
-        self.renderer.set_repaint_buffer_type(RepaintBufferType::SwappedBuffers);
-        self.renderer.set_repaint_buffer_type(RepaintBufferType::ReusedBuffer);
+        self.renderer
+            .set_repaint_buffer_type(RepaintBufferType::SwappedBuffers);
+        self.renderer
+            .set_repaint_buffer_type(RepaintBufferType::ReusedBuffer);
         self.requested.set(true);
     }
 
@@ -87,7 +95,8 @@ impl WindowAdapter for Surface {
 
     fn set_visible(&self, visible: bool) -> Result<(), PlatformError> {
         if visible {
-            self.window.dispatch_event_with_result(WindowEvent::WindowActiveChanged(true))?;
+            self.window
+                .dispatch_event_with_result(WindowEvent::WindowActiveChanged(true))?;
             self.requested.set(true);
         }
         Ok(())

@@ -15,6 +15,8 @@ struct Shared {
     tasks: Mutex<VecDeque<Task>>,
     /// Readable while there is something to do.
     wake: OwnedFd,
+    /// Where the loop is not ours: how it is brought to run the tasks.
+    foreign: Option<fn(UiLoop)>,
     quit: AtomicBool,
     gone: AtomicBool,
 }
@@ -38,12 +40,30 @@ pub struct UiLoop {
 }
 
 impl UiLoop {
+    /// One that no screen runs, for tests.
+    #[cfg(test)]
+    pub(crate) fn detached() -> io::Result<Self> {
+        Self::new()
+    }
+
     pub(super) fn new() -> io::Result<Self> {
+        Self::with(None)
+    }
+
+    /// One on a loop that is not ours. `bring` is called from any thread and makes the loop call
+    /// [`UiLoop::run_tasks`].
+    #[cfg(feature = "desktop")]
+    pub(crate) fn on_foreign_loop(bring: fn(UiLoop)) -> io::Result<Self> {
+        Self::with(Some(bring))
+    }
+
+    fn with(foreign: Option<fn(UiLoop)>) -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 tasks: Mutex::default(),
                 wake,
+                foreign,
                 quit: AtomicBool::new(false),
                 gone: AtomicBool::new(false),
             }),
@@ -65,7 +85,10 @@ impl UiLoop {
     }
 
     /// Runs `task` on the thread of the user interface and answers what it answers.
-    pub async fn call<T: Send + 'static>(&self, task: impl FnOnce() -> T + Send + 'static) -> Result<T, Gone> {
+    pub async fn call<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Gone> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.post(move || {
             // Nobody waits any more when the caller gave up: then the answer is not wanted.
@@ -80,7 +103,7 @@ impl UiLoop {
         self.wake();
     }
 
-    pub(super) fn is_quitting(&self) -> bool {
+    pub(crate) fn is_quitting(&self) -> bool {
         self.shared.quit.load(Ordering::Acquire)
     }
 
@@ -91,7 +114,7 @@ impl UiLoop {
 
     /// Runs what was posted so far; what that posts in turn waits for the next round, so that
     /// tasks cannot keep the screen from being drawn.
-    pub(super) fn run_tasks(&self) {
+    pub(crate) fn run_tasks(&self) {
         let mut count = [0; 8];
         // Empties the counter; that it was empty already is no matter.
         let _ = rustix::io::read(&self.shared.wake, &mut count);
@@ -109,13 +132,19 @@ impl UiLoop {
     }
 
     fn wake(&self) {
-        // The only failure is a full counter, and then the loop is awake.
-        let _ = rustix::io::write(&self.shared.wake, &1u64.to_ne_bytes());
+        match self.shared.foreign {
+            Some(bring) => bring(self.clone()),
+            // The only failure is a full counter, and then the loop is awake.
+            None => _ = rustix::io::write(&self.shared.wake, &1u64.to_ne_bytes()),
+        }
     }
 
     fn tasks(&self) -> std::sync::MutexGuard<'_, VecDeque<Task>> {
         // A queue is whole between any two of its operations, whatever panicked meanwhile.
-        self.shared.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.shared
+            .tasks
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -125,8 +154,12 @@ impl slint::platform::EventLoopProxy for UiLoop {
         Ok(())
     }
 
-    fn invoke_from_event_loop(&self, event: Box<dyn FnOnce() + Send>) -> Result<(), slint::EventLoopError> {
-        self.post(event).map_err(|Gone| slint::EventLoopError::EventLoopTerminated)
+    fn invoke_from_event_loop(
+        &self,
+        event: Box<dyn FnOnce() + Send>,
+    ) -> Result<(), slint::EventLoopError> {
+        self.post(event)
+            .map_err(|Gone| slint::EventLoopError::EventLoopTerminated)
     }
 }
 
@@ -149,7 +182,10 @@ mod tests {
         .join()
         .unwrap();
         ui.run_tasks();
-        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+        assert_eq!(
+            receiver.try_iter().collect::<Vec<_>>(),
+            (0..100).collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -1,0 +1,131 @@
+//! The screen as a window of another system's desktop: the same scene on Slint's own window
+//! backend, which brings its loop, its input and its drawing. Nothing is measured there.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use slint::ComponentHandle as _;
+
+use crate::platform::UiLoop;
+use crate::scene::{self, Scene};
+use crate::serve::{self, Measured};
+use crate::statistics::Statistics;
+use crate::surroundings::{ProductDisplay, Surroundings};
+
+/// Whether this runs on a desktop.
+pub fn is_there() -> bool {
+    ["WAYLAND_DISPLAY", "DISPLAY"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// Runs the screen in a window until it is closed.
+pub fn run(surroundings: &Surroundings) -> Result<()> {
+    slint::BackendSelector::new()
+        .backend_name("winit".into())
+        .renderer_name("software".into())
+        .select()
+        .context("opening a window on this desktop")?;
+    ui::fonts::register(&surroundings.fonts());
+    let loop_handle = UiLoop::on_foreign_loop(|ui| {
+        // Fails only after the window was closed, and then nothing is left to do.
+        let _ = slint::invoke_from_event_loop(move || {
+            ui.run_tasks();
+            if ui.is_quitting() {
+                let _ = slint::quit_event_loop();
+            }
+        });
+    })
+    .context("making the loop's wake-up")?;
+
+    let window = Rc::new(Window {
+        lit: Cell::new(true),
+        display: surroundings.display,
+        scene: std::cell::OnceCell::new(),
+    });
+    let begin = Instant::now();
+    let scene = Scene::new(
+        window.clone(),
+        scene::Surroundings {
+            ui: loop_handle.clone(),
+            now: Rc::new(move || begin.elapsed()),
+            data: surroundings.data.clone(),
+            system: surroundings.system.clone(),
+        },
+    )
+    .context("building the scene")?;
+    // Set once, here.
+    let _ = window.scene.set(scene.clone());
+    let ProductDisplay {
+        width,
+        height,
+        scale,
+    } = surroundings.display;
+    scene.window().window().set_size(slint::LogicalSize::new(
+        width as f32 / scale,
+        height as f32 / scale,
+    ));
+    serve::offer(&scene, window);
+    crate::serve_in_background(&scene, loop_handle)?;
+    scene
+        .connect(bus::Client::from_environment())
+        .context("starting to talk to the services")?;
+    scene.window().run().context("running the window")
+}
+
+struct Window {
+    lit: Cell<bool>,
+    display: ProductDisplay,
+    scene: std::cell::OnceCell<Scene>,
+}
+
+impl Window {
+    fn slint(&self) -> Option<&slint::Window> {
+        self.scene.get().map(|scene| scene.window().window())
+    }
+}
+
+impl scene::Display for Window {
+    // Another system's display is not ours to turn off.
+    fn set_power(&self, on: bool) {
+        self.lit.set(on);
+    }
+
+    fn is_on(&self) -> bool {
+        self.lit.get()
+    }
+
+    fn brightness(&self) -> Option<f32> {
+        None
+    }
+
+    fn set_brightness(&self, _: f32) {}
+}
+
+impl Measured for Window {
+    fn size(&self) -> (u32, u32) {
+        self.slint()
+            .map_or((self.display.width, self.display.height), |window| {
+                (window.size().width, window.size().height)
+            })
+    }
+
+    fn scale(&self) -> f32 {
+        self.slint()
+            .map_or(self.display.scale, slint::Window::scale_factor)
+    }
+
+    fn statistics(&self) -> Statistics {
+        Statistics::default()
+    }
+
+    fn reset_statistics(&self) {}
+
+    fn redraw(&self) {
+        if let Some(window) = self.slint() {
+            window.request_redraw();
+        }
+    }
+}
