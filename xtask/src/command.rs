@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    bench,
     host::{self, Purpose},
     image, kernel, packages, paths,
     product::Product,
@@ -63,6 +64,8 @@ enum Command {
         #[arg(long, default_value = "qemu-phone")]
         device: String,
     },
+    /// Measure what the system costs and how quick it is, beside a peer.
+    Bench(bench::Arguments),
     /// Bring devices/packages.lock up to what the machine's apt offers today.
     Lock,
 }
@@ -179,6 +182,7 @@ pub fn execute() -> Result<ExitCode> {
             let image = kernel::build(&root, kernel, &progress)?;
             progress.summary(&format!("{} is ready", image.display()));
         }
+        Command::Bench(options) => bench::execute(&root, &options, arguments.yes, &progress)?,
         Command::Lock => packages::update_lock(&root)?,
     }
     Ok(ExitCode::SUCCESS)

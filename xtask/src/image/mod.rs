@@ -155,7 +155,7 @@ pub fn build(
 /// What says which release this is; the same text serves the boot file and the device.
 fn release(options: &Options) -> String {
     format!(
-        "version = {:?}\ndevelopment = {}\nedition = {:?}\n",
+        "version = {:?}\ndevelopment = {}\nedition = {:?}\nbuilt = {SOURCE_DATE_EPOCH}\n",
         env!("CARGO_PKG_VERSION"),
         options.development,
         options.edition
