@@ -6,13 +6,14 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    bench,
+    bench, desktop,
     host::{self, Purpose},
     image, kernel, packages, paths,
     product::Product,
     progress::Progress,
-    run,
+    reproduce, run,
     size::Size,
+    soak, test,
 };
 
 /// Builds, starts, tests and measures HyperOS.
@@ -66,6 +67,16 @@ enum Command {
     },
     /// Measure what the system costs and how quick it is, beside a peer.
     Bench(bench::Arguments),
+    /// Everything that has to hold before a change lands.
+    Test {
+        /// Leave out the tests that start machines.
+        #[arg(long)]
+        no_machines: bool,
+    },
+    /// What is too long for every change: thousands of power cuts, ten quiet minutes, two builds.
+    Soak,
+    /// Build the image twice, in two folders, and compare.
+    Reproduce,
     /// Bring devices/packages.lock up to what the machine's apt offers today.
     Lock,
 }
@@ -132,13 +143,25 @@ pub fn execute() -> Result<ExitCode> {
     match arguments.command {
         Command::Run(options) => {
             let product = Product::load(&root, &options.device)?;
+            let image = image::Options {
+                edition: options.edition,
+                development: true,
+                no_build: options.no_build,
+                command_line: options.kernel_argument,
+            };
+            if product.is_layer() {
+                desktop::run(
+                    &root,
+                    &product,
+                    &image,
+                    options.fresh,
+                    arguments.yes,
+                    &progress,
+                )?;
+                return Ok(ExitCode::SUCCESS);
+            }
             let request = run::Request {
-                image: image::Options {
-                    edition: options.edition,
-                    development: true,
-                    no_build: options.no_build,
-                    command_line: options.kernel_argument,
-                },
+                image,
                 fresh: options.fresh,
                 direct: options.direct,
                 window: options.window,
@@ -183,6 +206,9 @@ pub fn execute() -> Result<ExitCode> {
             progress.summary(&format!("{} is ready", image.display()));
         }
         Command::Bench(options) => bench::execute(&root, &options, arguments.yes, &progress)?,
+        Command::Test { no_machines } => test::run(&root, no_machines, arguments.yes, &progress)?,
+        Command::Soak => soak::run(&root, arguments.yes, &progress)?,
+        Command::Reproduce => reproduce::run(&root, &progress)?,
         Command::Lock => packages::update_lock(&root)?,
     }
     Ok(ExitCode::SUCCESS)

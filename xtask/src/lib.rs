@@ -17,6 +17,7 @@
 
 pub mod bench;
 pub mod command;
+pub mod desktop;
 pub mod host;
 pub mod image;
 pub mod kernel;
@@ -27,5 +28,8 @@ pub mod process;
 pub mod product;
 pub mod programs;
 pub mod progress;
+pub mod reproduce;
 pub mod run;
 pub mod size;
+pub mod soak;
+pub mod test;

@@ -152,6 +152,23 @@ pub fn build(
     Ok(image)
 }
 
+/// Puts the files of a layer, which has no kernel and no disk, into `stage`.
+///
+/// # Errors
+///
+/// Fails when one cannot be had.
+pub fn stage_layer(
+    root: &Path,
+    product: &Product,
+    options: &Options,
+    programs: &Path,
+    stage: &Path,
+    progress: &Progress,
+) -> Result<()> {
+    root::stage(root, product, options, programs, None, stage, progress)?;
+    root::set_permissions(stage)
+}
+
 /// What says which release this is; the same text serves the boot file and the device.
 fn release(options: &Options) -> String {
     format!(

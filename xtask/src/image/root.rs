@@ -297,7 +297,7 @@ pub(super) fn pack(product: &Product, stage: &Path, to: &Path, slot_size: u64) -
 }
 
 /// The same permissions whatever this machine's umask is.
-fn set_permissions(path: &Path) -> Result<()> {
+pub(super) fn set_permissions(path: &Path) -> Result<()> {
     let metadata = fs::symlink_metadata(path)?;
     if metadata.is_symlink() {
         return Ok(());

@@ -1,0 +1,34 @@
+//! `cargo xtask soak`: what is too long for every change, for a night.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::{
+    host::{self, Purpose},
+    progress::Progress,
+    reproduce,
+    test::{self, Counts},
+};
+
+/// What the long tests are asked for, in the environment.
+const LENGTHS: [(&str, &str); 2] = [("POWER_CUTS", "2500"), ("WIRE_IDLE_SECONDS", "600")];
+
+/// Runs it all.
+///
+/// # Errors
+///
+/// Fails at the first thing that does not hold.
+pub fn run(root: &Path, yes: bool, progress: &Progress) -> Result<()> {
+    host::ensure(&[Purpose::Image, Purpose::Run, Purpose::Test], yes)?;
+    let mut counts = Counts::default();
+    progress.noisy_step("testing whole machines at length", || {
+        test::tests(root, &["--package", "system-tests"], &LENGTHS, &mut counts)
+    })?;
+    reproduce::run(root, progress)?;
+    println!(
+        "{} long tests passed, {} were ignored",
+        counts.passed, counts.ignored
+    );
+    Ok(())
+}
