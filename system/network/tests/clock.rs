@@ -161,10 +161,12 @@ impl Bench {
     }
 
     async fn until(&mut self, what: &str, such: impl FnMut(&Known) -> bool) -> Known {
-        match tokio::time::timeout(PATIENCE, self.known.wait_for(such)).await {
-            Ok(known) => known.unwrap().clone(),
-            Err(_) => panic!("never {what}: {:?}", *self.known.borrow()),
+        let mut known = self.known.clone();
+        let waiting = known.wait_for(such);
+        if let Ok(known) = tokio::time::timeout(PATIENCE, waiting).await {
+            return known.unwrap().clone();
         }
+        panic!("never {what}: {:?}", *self.known.borrow())
     }
 }
 

@@ -215,10 +215,12 @@ struct Watcher {
 impl Watcher {
     /// Waits until the state is such; answers it.
     async fn until(&mut self, what: &str, such: impl FnMut(&State) -> bool) -> State {
-        match tokio::time::timeout(PATIENCE, self.state.wait_for(such)).await {
-            Ok(state) => state.expect("the manager goes on").clone(),
-            Err(_) => panic!("never {what}: {:#?}", *self.state.borrow()),
+        let mut state = self.state.clone();
+        let waiting = state.wait_for(such);
+        if let Ok(state) = tokio::time::timeout(PATIENCE, waiting).await {
+            return state.expect("the manager goes on").clone();
         }
+        panic!("never {what}: {:#?}", *self.state.borrow())
     }
 
     async fn resolve(&self, name: &str) -> Result<Vec<String>, String> {
@@ -366,7 +368,8 @@ fn with_ipv4_only_it_is_online() {
 #[test]
 fn with_ipv6_only_it_is_online() {
     let Some(mut wire) = Wire::new() else { return };
-    wire.serve(ROUTER);
+    // Said explicitly, for dnsmasq would offer its link-local address.
+    wire.serve(&[ROUTER, &["--dhcp-option=option6:dns-server,[fd00:9::1]"]].concat());
     wire.run(async |_wire, mut watcher| {
         let such = |state: &State| state.online && !state.name_servers.is_empty();
         let state = watcher.until("online", such).await;

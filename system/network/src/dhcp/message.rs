@@ -142,7 +142,7 @@ pub fn encode(asker: &Asker, question: &Question) -> Vec<u8> {
 
 /// What those bytes say to that asker; none if they are not for it, or make no sense.
 pub fn decode(bytes: &[u8], asker: &Asker) -> Option<Answer> {
-    let message = Message::decode(&mut Decoder::new(bytes)).ok()?;
+    let message = Message::decode(&mut Decoder::new(&plain(bytes)?)).ok()?;
     if message.opcode() != Opcode::BootReply
         || message.xid() != asker.transaction
         || message.hlen() != 6
@@ -158,6 +158,48 @@ pub fn decode(bytes: &[u8], asker: &Asker) -> Option<Answer> {
         }),
         _ => None,
     }
+}
+
+/// The message with only those options that are read here, each once and of a right length.
+///
+/// dhcproto (0.15) panics at options of a wrong length, and puts repeated ones together; one
+/// packet of any host on the link must not end the service.
+fn plain(bytes: &[u8]) -> Option<Vec<u8>> {
+    const HEAD: usize = 236;
+    const COOKIE: [u8; 4] = [99, 130, 83, 99];
+    const PADDING: u8 = 0;
+    const END: u8 = 255;
+    let (head, rest) = bytes.split_at_checked(HEAD)?;
+    let mut options = rest.strip_prefix(&COOKIE)?;
+    let mut message = [head, &COOKIE].concat();
+    let mut seen = Vec::new();
+    loop {
+        match *options {
+            // A message that was cut is not for reading what is left of it.
+            [] => return None,
+            [END, ..] => break,
+            [PADDING, ref rest @ ..] => options = rest,
+            [code, length, ref rest @ ..] => {
+                let length = usize::from(length);
+                let (value, rest) = rest.split_at_checked(length)?;
+                let right = match code {
+                    1 | 51 | 54 | 58 | 59 => length == 4,
+                    3 | 6 | 42 => length > 0 && length.is_multiple_of(4),
+                    53 => length == 1,
+                    _ => false,
+                };
+                if right && !seen.contains(&code) {
+                    seen.push(code);
+                    message.extend([code, length as u8]);
+                    message.extend(value);
+                }
+                options = rest;
+            }
+            [_] => return None,
+        }
+    }
+    message.push(END);
+    Some(message)
 }
 
 fn server(message: &Message) -> Option<Ipv4Addr> {
