@@ -24,7 +24,10 @@ const SETTLING: Duration = Duration::from_secs(30);
 /// How often the screen is touched, drawn anew, and a service killed.
 const TOUCHES: usize = 40;
 const REDRAWS: usize = 20;
-const KILLS: usize = 7;
+const KILLS: usize = 3;
+
+/// How long a service must run until its back-off begins anew: `steady` in its manifest, and a bit.
+const STEADY: Duration = Duration::from_secs(62);
 
 /// Asks and reads the answer.
 fn call(machine: &mut Machine, line: &str) -> Result<Value> {
@@ -205,8 +208,8 @@ pub fn killed(machine: &mut Machine) -> Result<Figure> {
         machine.hyper("kill settings")?;
         machine.wait_for_answer(QUESTION, |answer| !answer.trim().is_empty())?;
         times.push(begin.elapsed().as_secs_f64() * 1000.0);
-        // Long enough for its back-off to be over, so that each kill is a first one.
-        thread::sleep(Duration::from_secs(65));
+        // So that each kill is a first one.
+        thread::sleep(STEADY);
     }
     let Some(middle) = median(&times) else {
         return Ok(Figure::missing(

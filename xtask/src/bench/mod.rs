@@ -117,6 +117,7 @@ pub fn run(
     let times = boot::times(&starter, arguments.rounds, progress);
     table.figures.extend(boot::figures(&times));
     table.figures.push(root_size(image, peer.as_ref()));
+    table.figures.push(widest_root(root, progress));
     if !arguments.only_start {
         table
             .figures
@@ -207,6 +208,23 @@ fn root_size(image: &Image, peer: Option<&Peer>) -> Figure {
             figure.note(format!("the peer's root could not be looked at: {error:#}"))
         }
         None => figure,
+    }
+}
+
+/// The root of the product that has to know every computer's devices, for comparison. The programs are
+/// those that were just built.
+fn widest_root(root: &Path, progress: &Progress) -> Figure {
+    let name = "root slot of pc, compressed";
+    let built = Product::load(root, "pc").and_then(|product| {
+        let options = image::Options {
+            no_build: true,
+            ..image::Options::default()
+        };
+        image::build(root, &product, &options, progress)
+    });
+    match built {
+        Ok(image) => Figure::measured(name, image.root.size as f64 / 1e6, "MB"),
+        Err(error) => Figure::missing(name, "MB", &format!("{error:#}")),
     }
 }
 
