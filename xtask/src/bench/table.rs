@@ -159,8 +159,8 @@ impl Table {
 }
 
 fn line(text: &mut String, line: &str) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "{line}");
+    // What others printed may have lines of its own. Writing to a string cannot fail.
+    let _ = writeln!(text, "{}", line.replace('\n', " · "));
 }
 
 /// The middle value, or the mean of the two in the middle; none of nothing.

@@ -87,9 +87,11 @@ pub(super) fn arguments(options: &Options) -> Result<Vec<OsString>> {
             "disk"
         }
     };
+    // The first place is taken when QEMU loads the kernel itself.
+    let bootindex = if options.boot == Boot::Firmware { ",bootindex=0" } else { "" };
     list.add([
         "-device",
-        &format!("virtio-blk-pci,drive={drive},bootindex=0"),
+        &format!("virtio-blk-pci,drive={drive}{bootindex}"),
     ]);
     if let Some(display) = options.display {
         // The VGA variant: OVMF crashes on the other one with a mode as tall as a phone's.
