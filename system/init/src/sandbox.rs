@@ -225,12 +225,14 @@ fn environment(
     run: &Path,
 ) -> Vec<(String, String)> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
+    let interfaces: Vec<_> = manifest.serves.iter().map(|interface| interface.as_str()).collect();
     let mut environment = vec![
         ("HYPER_BUS", text(&place.bus())),
         ("HYPER_DATA", text(data)),
         ("HYPER_SYSTEM", text(&place.system)),
         ("HYPER_RUN", text(run)),
         ("HYPER_SERVICE", manifest.name.clone()),
+        ("HYPER_INTERFACES", interfaces.join(" ")),
         ("TMPDIR", text(run)),
     ];
     if !place.layer {
