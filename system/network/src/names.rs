@@ -1,18 +1,20 @@
 //! Names to addresses, without the C library, asked only of servers that the network offered.
 
 use std::{
-    net::IpAddr,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bus::network::State;
 use hickory_resolver::{
-    TokioResolver,
+    Resolver,
     config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig},
-    net::runtime::TokioRuntimeProvider,
+    net::runtime::{RuntimeProvider, TokioRuntimeProvider},
 };
-use tokio::sync::watch;
+use tokio::{net::UdpSocket, sync::watch};
 
 /// How long one server may take for one try.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -25,7 +27,7 @@ const LONGEST: usize = 253;
 pub struct Names {
     state: watch::Receiver<State>,
     /// The resolver for these servers; it holds what was answered lately.
-    resolver: Mutex<Option<(Vec<IpAddr>, Arc<TokioResolver>)>>,
+    resolver: Mutex<Option<(Vec<Server>, Arc<Resolver<Sockets>>)>>,
 }
 
 impl Names {
@@ -64,15 +66,13 @@ impl Names {
         }
     }
 
-    fn resolver(&self) -> Result<Arc<TokioResolver>, String> {
-        // The resolver cannot say on which link to reach a link-local server, so those are left
-        // to whoever can.
-        let servers: Vec<IpAddr> = self
+    fn resolver(&self) -> Result<Arc<Resolver<Sockets>>, String> {
+        let servers: Vec<Server> = self
             .state
             .borrow()
             .name_servers
             .iter()
-            .filter_map(|server| server.parse().ok())
+            .filter_map(|text| server(text))
             .collect();
         if servers.is_empty() {
             return Err("the network has offered no server for names".to_owned());
@@ -86,11 +86,10 @@ impl Names {
         let config = ResolverConfig::from_name_servers(
             servers
                 .iter()
-                .map(|&server| NameServerConfig::udp_and_tcp(server))
+                .map(|(address, _)| NameServerConfig::udp_and_tcp(*address))
                 .collect(),
         );
-        let mut builder =
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let mut builder = Resolver::builder_with_config(config, Sockets::new(&servers));
         let options = builder.options_mut();
         options.timeout = PATIENCE;
         options.attempts = 2;
@@ -102,5 +101,70 @@ impl Names {
         let resolver = Arc::new(resolver);
         *kept = Some((servers, Arc::clone(&resolver)));
         Ok(resolver)
+    }
+}
+
+/// A server for names; one whose address means something only on its link has the link's name.
+type Server = (IpAddr, Option<String>);
+
+/// The server in a text such as `10.0.2.3` or `fe80::1%eth0`.
+fn server(text: &str) -> Option<Server> {
+    match text.split_once('%') {
+        Some((address, link)) => Some((address.parse().ok()?, Some(link.to_owned()))),
+        None => Some((text.parse().ok()?, None)),
+    }
+}
+
+/// The sockets of the resolver, which itself knows addresses only: one for a link-local server is
+/// bound to its link. (Over TCP, for answers that are too long for UDP, such a server is not
+/// reached; the next one is asked.)
+#[derive(Clone)]
+struct Sockets {
+    inner: TokioRuntimeProvider,
+    links: Arc<[Server]>,
+}
+
+impl Sockets {
+    fn new(servers: &[Server]) -> Sockets {
+        Sockets {
+            inner: TokioRuntimeProvider::default(),
+            links: servers.into(),
+        }
+    }
+}
+
+impl RuntimeProvider for Sockets {
+    type Handle = <TokioRuntimeProvider as RuntimeProvider>::Handle;
+    type Timer = <TokioRuntimeProvider as RuntimeProvider>::Timer;
+    type Udp = UdpSocket;
+    type Tcp = <TokioRuntimeProvider as RuntimeProvider>::Tcp;
+
+    fn create_handle(&self) -> Self::Handle {
+        self.inner.create_handle()
+    }
+
+    fn connect_tcp(
+        &self,
+        server: SocketAddr,
+        here: Option<SocketAddr>,
+        timeout: Option<Duration>,
+    ) -> Pin<Box<dyn Send + Future<Output = Result<Self::Tcp, io::Error>>>> {
+        self.inner.connect_tcp(server, here, timeout)
+    }
+
+    fn bind_udp(
+        &self,
+        here: SocketAddr,
+        server: SocketAddr,
+    ) -> Pin<Box<dyn Send + Future<Output = Result<UdpSocket, io::Error>>>> {
+        let links = Arc::clone(&self.links);
+        Box::pin(async move {
+            let socket = UdpSocket::bind(here).await?;
+            let of = links.iter().find(|(address, _)| *address == server.ip());
+            if let Some((_, Some(link))) = of {
+                socket2::SockRef::from(&socket).bind_device(Some(link.as_bytes()))?;
+            }
+            Ok(socket)
+        })
     }
 }

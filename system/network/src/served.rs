@@ -57,9 +57,12 @@ pub(crate) fn role() -> Role {
     }
 }
 
-/// Whether this is a device of its own rather than a layer on another system.
+/// Whether this is a device of its own rather than a layer on another system: started by hand on
+/// a developer's machine, even by root, no service touches that machine's network or clock.
 pub(crate) fn on_device() -> bool {
-    std::env::var_os("HYPER_SYSTEM").is_none_or(|system| system == "/system")
+    const SYSTEM: &str = "/system";
+    std::env::var_os("HYPER_SYSTEM").is_none_or(|system| system == SYSTEM)
+        && std::path::Path::new(SYSTEM).join("release.toml").exists()
 }
 
 /// Whether this process has a capability in effect.

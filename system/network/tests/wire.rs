@@ -367,13 +367,36 @@ fn with_ipv4_only_it_is_online() {
 
 #[test]
 fn with_ipv6_only_it_is_online() {
-    let Some(mut wire) = Wire::new() else { return };
-    // Said explicitly, for dnsmasq would offer its link-local address.
+    let Some(mut wire) = Wire::new() else {
+        return;
+    };
     wire.serve(&[ROUTER, &["--dhcp-option=option6:dns-server,[fd00:9::1]"]].concat());
     wire.run(async |_wire, mut watcher| {
         let such = |state: &State| state.online && !state.name_servers.is_empty();
         let state = watcher.until("online", such).await;
         assert!(has(&state, "fd00:9:") && !has(&state, "10."));
+        watcher
+            .resolve("example.test")
+            .await
+            .expect("the server knows it");
+    });
+}
+
+#[test]
+fn a_link_local_server_for_names_is_reached_on_its_link() {
+    let Some(mut wire) = Wire::new() else {
+        return;
+    };
+    // dnsmasq offers its link-local address unless it is told another.
+    wire.serve(ROUTER);
+    wire.run(async |_wire, mut watcher| {
+        let such = |state: &State| state.online && !state.name_servers.is_empty();
+        let state = watcher.until("online", such).await;
+        let server = &state.name_servers[0];
+        assert!(
+            server.starts_with("fe80:") && server.ends_with("%eth0"),
+            "{server}"
+        );
         watcher
             .resolve("example.test")
             .await

@@ -97,7 +97,7 @@ fn moment(bytes: &[u8]) -> Option<Moment> {
     }
     let (seconds, fraction) = (stamp >> 32, stamp & 0xffff_ffff);
     let era = if seconds >> 31 == 1 { 0 } else { 1 << 32 };
-    let nanoseconds = fraction * 1_000_000_000 >> 32;
+    let nanoseconds = (fraction * 1_000_000_000) >> 32;
     Some(
         i128::from(seconds + era) * 1_000_000_000 - i128::from(EPOCH) * 1_000_000_000
             + i128::from(nanoseconds),
