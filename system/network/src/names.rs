@@ -27,7 +27,7 @@ const LONGEST: usize = 253;
 pub struct Names {
     state: watch::Receiver<State>,
     /// The resolver for these servers; it holds what was answered lately.
-    resolver: Mutex<Option<(Vec<Server>, Arc<Resolver<Sockets>>)>>,
+    resolver: Mutex<Option<Kept>>,
 }
 
 impl Names {
@@ -103,6 +103,9 @@ impl Names {
         Ok(resolver)
     }
 }
+
+/// A resolver with the servers that it asks.
+type Kept = (Vec<Server>, Arc<Resolver<Sockets>>);
 
 /// A server for names; one whose address means something only on its link has the link's name.
 type Server = (IpAddr, Option<String>);
