@@ -127,19 +127,3 @@ fn map(path: &Path) -> Option<Blob<u8>> {
     let map = unsafe { memmap2::Mmap::map(&file) }.ok()?;
     Some(fontique::Blob::new(Arc::new(map)))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::is_wanted;
-    use std::path::Path;
-
-    #[test]
-    fn only_the_weights_of_the_design_are_read() {
-        assert!(is_wanted(Path::new("/a/Inter-Regular.otf")));
-        assert!(is_wanted(Path::new("/a/NotoSansCJK-Regular.ttc")));
-        assert!(is_wanted(Path::new("/a/NotoSansCJKsc-Regular.otf")));
-        assert!(!is_wanted(Path::new("/a/NotoSansCJK-Bold.ttc")));
-        assert!(!is_wanted(Path::new("/a/Inter-BlackItalic.otf")));
-        assert!(!is_wanted(Path::new("/a/Inter-Regular.txt")));
-    }
-}

@@ -141,38 +141,3 @@ fn mix_pixel(under: Rgb8Pixel, over: Rgb8Pixel, share: f32) -> Rgb8Pixel {
     let under = [under.r, under.g, under.b].map(f32::from);
     pixel(mix(under, [over.r, over.g, over.b].map(f32::from), share))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::Scene;
-    use slint::{Rgb8Pixel, SharedPixelBuffer};
-
-    fn drawn(dark: bool, width: usize, height: usize) -> Vec<Rgb8Pixel> {
-        let mut buffer = SharedPixelBuffer::new(width as u32, height as u32);
-        Scene { accent: [0x1a, 0xa6, 0xa0], dark }.fill(buffer.make_mut_slice(), width, height);
-        buffer.as_slice().to_vec()
-    }
-
-    fn lightness(pixel: &Rgb8Pixel) -> u32 {
-        (u32::from(pixel.r) * 2 + u32::from(pixel.g) * 5 + u32::from(pixel.b)) / 8
-    }
-
-    #[test]
-    fn the_top_third_is_quiet_at_every_shape() {
-        for (width, height) in [(540, 1200), (1280, 720), (360, 640), (3, 1)] {
-            for dark in [false, true] {
-                let pixels = drawn(dark, width, height);
-                let top = &pixels[..width * height.div_ceil(3).max(1)];
-                let least = top.iter().map(lightness).min().unwrap();
-                let most = top.iter().map(lightness).max().unwrap();
-                assert!(most - least <= 12, "{width}×{height}, dark {dark}: {least} to {most}");
-            }
-        }
-    }
-
-    #[test]
-    fn light_is_light_and_dark_is_dark() {
-        assert!(drawn(false, 90, 200).iter().all(|p| lightness(p) > 110));
-        assert!(drawn(true, 90, 200).iter().all(|p| lightness(p) < 110));
-    }
-}

@@ -87,6 +87,8 @@ pub struct ScreenStatus {
 const FRAME: Duration = Duration::from_millis(16);
 /// How often a page asks again for what no service tells by itself.
 const REFRESH: Duration = Duration::from_secs(5);
+/// How long after the first frame the rest of the house is made.
+const WARM_UP: Duration = Duration::from_millis(400);
 /// How long a banner stands.
 const BANNER: Duration = Duration::from_secs(5);
 
@@ -181,6 +183,10 @@ impl Scene {
         scene.0.window.show()?;
         scene.present_wallpaper();
         scene.0.window.invoke_focus_screen();
+        if scene.0.display.brightness().is_some() {
+            let brightness = scene.0.preferences.borrow().brightness;
+            scene.0.display.set_brightness(brightness as f32 / 100.0);
+        }
         scene.arm_idle();
         Ok(scene)
     }
@@ -192,7 +198,18 @@ impl Scene {
             let _ = ui.post(move || Scene::current(|scene| scene.apply(update)));
         });
         *self.0.link.borrow_mut() = Some(Link::start(client, sink)?);
+        self.warm_up();
         Ok(())
+    }
+
+    /// Makes what the first touch will need, once the first frame is over.
+    fn warm_up(&self) {
+        let window = self.0.window.as_weak();
+        Timer::single_shot(WARM_UP, move || {
+            if let Some(window) = window.upgrade() {
+                window.global::<ui::Navigation<'_>>().set_warm(true);
+            }
+        });
     }
 
     /// The notifications: what serves `hyper:notify/notify`.
@@ -489,6 +506,9 @@ impl Scene {
     }
 
     fn tell_trouble(&self, trouble: &Trouble) {
+        if matches!(trouble, Trouble::NotDone(_)) {
+            self.0.window.global::<ui::Navigation<'_>>().set_leaving(ui::Leaving::Not);
+        }
         let (title, text) = self.0.preferences.borrow().language.trouble(trouble);
         let (program, tag) = match trouble {
             Trouble::Service { name, .. } => ("services", name.clone()),

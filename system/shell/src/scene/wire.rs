@@ -101,9 +101,13 @@ impl Scene {
             });
         });
         let handle = scene.clone();
-        global.on_power_off(move || handle.with(|scene| scene.ask(Request::PowerOff)));
+        global.on_power_off(move || {
+            handle.with(|scene| scene.leave(ui::Leaving::Off, Request::PowerOff));
+        });
         let handle = scene.clone();
-        global.on_restart(move || handle.with(|scene| scene.ask(Request::Restart)));
+        global.on_restart(move || {
+            handle.with(|scene| scene.leave(ui::Leaving::Restart, Request::Restart));
+        });
         let handle = scene.clone();
         global.on_move_focus(move |by| {
             handle.with(|scene| scene.press(if by > 0 { Key::Tab } else { Key::Backtab }.into()));
@@ -275,6 +279,13 @@ impl Scene {
                 scene.0.window.invoke_focus_screen();
             });
         });
+    }
+
+    /// Asks for the end, and says so.
+    fn leave(&self, leaving: ui::Leaving, request: Request) {
+        self.navigate(|navigation| navigation.ask_power(PowerMenu::Closed));
+        self.0.window.global::<ui::Navigation<'_>>().set_leaving(leaving);
+        self.ask(request);
     }
 
     /// Presses and releases a key, once what is being handled is done.

@@ -1,0 +1,525 @@
+//! The scene, driven as a person would: fingers and keys on a screen in memory.
+//!
+//! `HYPER_PICTURES=folder` keeps a picture of every step there; with it, the references in
+//! `tests/pictures` are written anew from what is drawn now.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bus::settings::Value;
+use shell::platform::{Headless, Picture};
+use shell::scene::navigation::ROOMS;
+use shell::scene::updates::{TimeSource, TimeState, Trouble, Update};
+use shell::scene::{PowerKey, Scene, Surroundings};
+use slint::ComponentHandle as _;
+use slint::platform::Key;
+
+/// A phone with a scene that has heard from every service.
+struct Phone {
+    screen: Headless,
+    scene: Scene,
+}
+
+impl Phone {
+    fn new() -> Self {
+        Self::of_size(540, 1200, 1.5)
+    }
+
+    fn of_size(width: u32, height: u32, scale: f32) -> Self {
+        let screen = Headless::new(width, height, scale);
+        let folders: Vec<PathBuf> = std::env::var_os("HYPER_SYSTEM")
+            .map(|system| Path::new(&system).join("share/fonts"))
+            .into_iter()
+            .chain([PathBuf::from("/usr/share/fonts/opentype")])
+            .collect();
+        let fonts = ui::fonts::register(&folders);
+        assert!(
+            fonts.design_family && fonts.chinese,
+            "these tests need the packages fonts-inter and fonts-noto-cjk"
+        );
+        let clock = screen.screen();
+        let scene = Scene::new(
+            Rc::new(screen.screen()),
+            Surroundings {
+                ui: screen.ui(),
+                now: Rc::new(move || clock.now()),
+                data: None,
+                system: PathBuf::from("/nonexistent"),
+            },
+        )
+        .unwrap();
+        let phone = Self { screen, scene };
+        phone.hear();
+        phone.screen.settle();
+        phone
+    }
+
+    /// What the services of a healthy phone say.
+    fn hear(&self) {
+        self.setting("appearance.theme", Value::Text("dark".into()));
+        self.setting("time.zone", Value::Text("Europe/Madrid".into()));
+        self.setting("device.name", Value::Text("Phone".into()));
+        self.scene.apply(Update::Network(bus::network::State {
+            links: vec![bus::network::Link {
+                name: "eth0".into(),
+                kind: bus::network::LinkKind::Ethernet,
+                connected: true,
+                addresses: vec!["10.0.2.15/24".into(), "fec0::5054:ff:fe12:3456/64".into()],
+                gateways: vec!["10.0.2.2".into()],
+                sources: vec!["DHCP".into()],
+            }],
+            name_servers: vec!["10.0.2.3".into()],
+            time_servers: vec![],
+            online: true,
+        }));
+        self.scene.apply(Update::Time(TimeState {
+            source: TimeSource::HardwareClock,
+            synchronised: None,
+            offset: None,
+            problem: None,
+        }));
+        self.scene.apply(Update::Services(
+            ["network", "settings", "shell", "time"].map(|name| service(name, bus::services::State::Running)).into(),
+        ));
+        self.scene.apply(Update::Device(bus::device::Identity {
+            name: "Phone".into(),
+            product: "qemu-phone".into(),
+            model: "Phone in QEMU".into(),
+            release: "0.1.0".into(),
+            edition: "global".into(),
+            slot: Some("a".into()),
+            kernel: "6.1.115".into(),
+            processors: 2,
+            development: true,
+            firmware: true,
+        }));
+        self.scene.apply(Update::Volumes(vec![
+            bus::device::Volume {
+                name: "data".into(),
+                size: 2_000_000_000,
+                used: 220_000_000,
+                available: 1_780_000_000,
+                writable: true,
+            },
+            bus::device::Volume {
+                name: "system".into(),
+                size: 38_000_000,
+                used: 38_000_000,
+                available: 0,
+                writable: false,
+            },
+        ]));
+        self.scene.apply(Update::Resources(bus::device::Resources {
+            memory_total: 1_000_000_000,
+            memory_available: 939_000_000,
+            cpu_busy: 9_000_000,
+            uptime: 7_440_000_000,
+        }));
+    }
+
+    fn setting(&self, key: &str, value: Value) {
+        self.scene.apply(Update::Setting(key.into(), value));
+    }
+
+    fn page(&self) -> String {
+        self.scene.status().page
+    }
+
+    fn size(&self) -> (f32, f32) {
+        let size = self.scene.window().window().size();
+        let scale = self.scene.window().window().scale_factor();
+        (size.width as f32 / scale, size.height as f32 / scale)
+    }
+
+    fn swipe_up(&self) {
+        let (width, height) = self.size();
+        self.screen.drag(
+            (width / 2.0, height * 0.85),
+            (width / 2.0, height * 0.25),
+            Duration::from_millis(200),
+        );
+        self.screen.settle();
+    }
+
+    fn unlock(&self) {
+        self.swipe_up();
+        assert_eq!(self.page(), "home");
+    }
+
+    fn go(&self, room: &str) {
+        self.scene.window().global::<ui::Navigation<'_>>().invoke_go(room.into());
+        self.screen.settle();
+    }
+
+    /// The same words on the clock, whatever the time.
+    fn stop_the_clock(&self) {
+        let clock = self.scene.window().global::<ui::Clock<'_>>();
+        clock.set_time("15:42".into());
+        clock.set_weekday("Sunday".into());
+        clock.set_date("22 November".into());
+        clock.set_day("22".into());
+        clock.set_month("November 2026".into());
+    }
+
+    /// The picture now; kept when somebody wants to look at it.
+    fn picture(&self, name: &str) -> Picture {
+        let picture = self.screen.picture();
+        if let Some(folder) = std::env::var_os("HYPER_PICTURES") {
+            picture.save_png(Path::new(&folder).join(format!("{name}.png"))).unwrap();
+        }
+        picture
+    }
+}
+
+fn service(name: &str, state: bus::services::State) -> bus::services::Service {
+    bus::services::Service {
+        name: name.into(),
+        description: format!("What {name} does"),
+        state,
+        process: Some(7),
+        memory: 3_100_000,
+        cpu_time: 400_000,
+        wake_ups: 12,
+        restarts: 0,
+        interfaces: vec![format!("hyper:{name}/{name}@1.0.0")],
+        sandbox: vec!["Its own user 1001".into(), "No capability".into()],
+        problem: (state == bus::services::State::Failed).then(|| "It ended with status 1.".into()),
+    }
+}
+
+/// The share of pixels that differ.
+fn changed(before: &Picture, after: &Picture) -> f32 {
+    before.difference(after)
+}
+
+#[test]
+fn a_swipe_up_opens_the_phone_and_less_than_that_does_not() {
+    let phone = Phone::new();
+    assert_eq!(phone.page(), "lock");
+    let locked = phone.picture("lock");
+    phone.screen.drag((180.0, 700.0), (180.0, 640.0), Duration::from_millis(600));
+    phone.screen.advance(Duration::from_millis(120));
+    phone.screen.settle();
+    assert_eq!(phone.page(), "lock");
+    phone.unlock();
+    assert!(changed(&locked, &phone.picture("home")) > 0.1);
+}
+
+#[test]
+fn the_lock_screen_follows_the_finger_and_can_be_caught_again() {
+    let phone = Phone::new();
+    let lock = || phone.scene.window().global::<ui::Navigation<'_>>().get_lock();
+    phone.screen.touch(180.0, 700.0);
+    for y in (300..700).rev().step_by(20) {
+        phone.screen.advance(Duration::from_millis(16));
+        phone.screen.touch_move(180.0, y as f32);
+    }
+    assert!((lock() - 0.5).abs() < 0.02, "400 of 800 logical pixels up is half open: {}", lock());
+    // And back down: it locks again.
+    for y in (300..700).step_by(20) {
+        phone.screen.advance(Duration::from_millis(16));
+        phone.screen.touch_move(180.0, y as f32);
+    }
+    phone.screen.advance(Duration::from_millis(200));
+    phone.screen.release(180.0, 690.0);
+    phone.screen.settle();
+    assert_eq!((phone.page().as_str(), lock()), ("lock", 1.0));
+}
+
+#[test]
+fn any_key_opens_it_too() {
+    let phone = Phone::new();
+    phone.screen.key(' ');
+    phone.screen.settle();
+    assert_eq!(phone.page(), "home");
+}
+
+#[test]
+fn the_hint_goes_once_it_has_been_used() {
+    let phone = Phone::new();
+    let hint = || phone.scene.window().global::<ui::Navigation<'_>>().get_hint();
+    assert!(hint());
+    phone.unlock();
+    phone.scene.lock();
+    assert!(!hint());
+}
+
+#[test]
+fn every_room_opens_shows_something_and_leads_back() {
+    let phone = Phone::new();
+    phone.unlock();
+    let home = phone.picture("home");
+    for room in ROOMS {
+        phone.scene.window().global::<ui::Services<'_>>().invoke_show("network".into());
+        phone.go(room);
+        assert!(phone.page().ends_with(room), "{} is not {room}", phone.page());
+        assert!(changed(&home, &phone.picture(&format!("room-{room}"))) > 0.1, "{room} is empty");
+        phone.screen.key(Key::Escape);
+        phone.screen.settle();
+        assert_eq!(phone.page(), "home", "after {room}");
+    }
+    assert!(changed(&home, &phone.picture("home-again")) < 0.02);
+}
+
+#[test]
+fn the_edge_and_the_arrow_lead_back() {
+    let phone = Phone::new();
+    phone.unlock();
+    phone.go("settings");
+    phone.screen.drag((4.0, 400.0), (300.0, 400.0), Duration::from_millis(200));
+    phone.screen.settle();
+    assert_eq!(phone.page(), "home");
+    phone.go("settings");
+    phone.screen.tap(36.0, 60.0);
+    phone.screen.settle();
+    assert_eq!(phone.page(), "home");
+}
+
+#[test]
+fn both_panels_come_from_the_top_and_go_back_up() {
+    let phone = Phone::new();
+    phone.unlock();
+    for (x, page) in [(300.0, "control-centre"), (60.0, "notifications")] {
+        phone.screen.drag((x, 10.0), (x, 560.0), Duration::from_millis(200));
+        phone.screen.settle();
+        assert_eq!(phone.page(), page);
+        phone.picture(page);
+        phone.screen.drag((180.0, 780.0), (180.0, 300.0), Duration::from_millis(200));
+        phone.screen.settle();
+        assert_eq!(phone.page(), "home", "after {page}");
+    }
+}
+
+#[test]
+fn an_icon_in_the_dock_opens_its_room() {
+    let phone = Phone::new();
+    phone.unlock();
+    phone.screen.tap(65.0, 735.0);
+    phone.screen.settle();
+    assert_eq!(phone.page(), "settings");
+    // The first group of Settings leads to the network.
+    phone.screen.tap(150.0, 380.0);
+    phone.screen.settle();
+    assert_eq!(phone.page(), "settings/network");
+}
+
+#[test]
+fn the_keyboard_s_focus_reaches_a_room_and_enter_opens_it() {
+    let phone = Phone::new();
+    phone.unlock();
+    let before = phone.picture("home");
+    let mut pages = Vec::new();
+    for presses in 1..=12 {
+        for _ in 0..presses {
+            phone.screen.key(Key::DownArrow);
+            phone.screen.advance(Duration::from_millis(32));
+        }
+        if presses == 1 {
+            assert!(changed(&before, &phone.picture("focus")) > 0.0001, "no ring is seen");
+        }
+        phone.screen.key(Key::Return);
+        phone.screen.settle();
+        pages.push(phone.page());
+        phone.screen.key(Key::Escape);
+        phone.screen.settle();
+    }
+    pages.sort();
+    pages.dedup();
+    for room in ["settings", "settings/network", "settings/storage", "settings/services", "settings/about"] {
+        assert!(pages.iter().any(|page| page == room), "{room} is not among {pages:?}");
+    }
+}
+
+#[test]
+fn the_power_key_turns_the_screen_off_and_locks_and_its_long_press_asks() {
+    let phone = Phone::new();
+    phone.unlock();
+    phone.scene.power_key(PowerKey::Short);
+    let status = phone.scene.status();
+    assert!(!status.on && status.locked);
+    phone.scene.power_key(PowerKey::Short);
+    assert!(phone.scene.status().on);
+    phone.scene.power_key(PowerKey::Long);
+    phone.screen.settle();
+    assert_eq!(phone.page(), "power");
+    phone.picture("power");
+    phone.screen.key(Key::Escape);
+    phone.screen.settle();
+    assert_eq!(phone.page(), "lock");
+}
+
+#[test]
+fn the_screen_goes_off_when_nobody_is_there_and_not_before() {
+    let phone = Phone::new();
+    phone.setting("display.screen-off-after", Value::Integer(30));
+    phone.unlock();
+    for _ in 0..5 {
+        phone.screen.advance(Duration::from_secs(20));
+        phone.scene.touched();
+        assert!(phone.scene.status().on);
+    }
+    phone.screen.advance(Duration::from_secs(32));
+    let status = phone.scene.status();
+    assert!(!status.on && status.locked);
+}
+
+#[test]
+fn each_theme_accent_and_text_size_is_seen_in_every_room() {
+    let phone = Phone::new();
+    phone.unlock();
+    phone.go("display");
+    let before = phone.picture("display-dark");
+    phone.setting("appearance.theme", Value::Text("light".into()));
+    phone.screen.settle();
+    let light = phone.picture("display-light");
+    assert!(changed(&before, &light) > 0.5);
+    phone.setting("appearance.accent", Value::Text("iris".into()));
+    phone.screen.settle();
+    let iris = phone.picture("display-iris");
+    assert!(changed(&light, &iris) > 0.001);
+    for percent in [85, 200] {
+        phone.setting("appearance.text-size", Value::Integer(percent));
+        for room in ROOMS {
+            phone.go(room);
+            phone.picture(&format!("text-{percent}-{room}"));
+            phone.screen.key(Key::Escape);
+            phone.screen.settle();
+        }
+    }
+}
+
+#[test]
+fn the_language_changes_at_once_and_everywhere() {
+    let phone = Phone::new();
+    phone.unlock();
+    phone.go("settings");
+    let mut seen = vec![phone.picture("settings-en")];
+    for tag in ["zh-CN", "es"] {
+        phone.setting("language", Value::Text(tag.into()));
+        phone.screen.settle();
+        let picture = phone.picture(&format!("settings-{tag}"));
+        assert!(seen.iter().all(|other| changed(other, &picture) > 0.005), "{tag} is not seen");
+        seen.push(picture);
+        for room in ROOMS {
+            phone.go(room);
+            phone.picture(&format!("{tag}-{room}"));
+        }
+        phone.go("settings");
+    }
+}
+
+#[test]
+fn it_stands_at_other_sizes() {
+    for (width, height) in [(1280, 720), (360, 640)] {
+        // One screen a thread.
+        std::thread::spawn(move || {
+            let phone = Phone::of_size(width, height, 1.0);
+            phone.picture(&format!("{width}-lock"));
+            phone.unlock();
+            phone.picture(&format!("{width}-home"));
+            phone.go("settings");
+            phone.picture(&format!("{width}-settings"));
+        })
+        .join()
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_failed_service_is_told_once_and_taken_back_when_it_runs() {
+    let phone = Phone::new();
+    phone.unlock();
+    let standing = || phone.scene.notifications().book().standing().count();
+    for _ in 0..3 {
+        phone.scene.apply(Update::Service(Box::new(service("time", bus::services::State::Failed))));
+        phone.screen.settle();
+    }
+    assert_eq!(standing(), 1);
+    phone.scene.lock();
+    phone.screen.settle();
+    phone.picture("lock-with-trouble");
+    phone.scene.apply(Update::Service(Box::new(service("time", bus::services::State::Running))));
+    phone.screen.settle();
+    assert_eq!(standing(), 0);
+}
+
+#[test]
+fn a_notification_is_swiped_away_and_stays_in_the_history() {
+    let phone = Phone::new();
+    phone.scene.apply(Update::Trouble(Trouble::Settings("A copy was kept, and defaults are used.".into())));
+    phone.unlock();
+    phone.screen.drag((60.0, 10.0), (60.0, 560.0), Duration::from_millis(200));
+    phone.screen.settle();
+    phone.picture("notifications-one");
+    let book = || {
+        let notifications = phone.scene.notifications();
+        let book = notifications.book();
+        (book.standing().count(), book.history().count())
+    };
+    assert_eq!(book(), (1, 0));
+    phone.screen.drag((100.0, 150.0), (320.0, 152.0), Duration::from_millis(200));
+    phone.screen.settle();
+    assert_eq!(book(), (0, 1));
+}
+
+#[test]
+fn text_is_typed_on_the_screen_s_own_keyboard() {
+    let phone = Phone::new();
+    phone.unlock();
+    phone.go("settings");
+    phone.screen.tap(180.0, 180.0);
+    phone.screen.settle();
+    let keyboard = phone.scene.window().global::<ui::Keyboard<'_>>();
+    assert!(keyboard.get_shown());
+    phone.picture("keyboard");
+    for letter in ["z", "o", "n", "e"] {
+        keyboard.invoke_press(letter.into());
+        phone.screen.settle();
+    }
+    let search = phone.scene.window().global::<ui::Search<'_>>();
+    assert_eq!(search.get_text(), "zone");
+    phone.picture("search");
+    use slint::Model as _;
+    assert_eq!(search.get_found().row_data(0).unwrap().room, "zone");
+}
+
+#[test]
+fn a_still_screen_asks_for_no_picture_before_the_minute_turns() {
+    let phone = Phone::new();
+    phone.unlock();
+    phone.screen.settle();
+    let next = phone.screen.step().expect("the minute's turn is waited for");
+    let wait = next.saturating_sub(phone.screen.now());
+    // The idle timer may come first; nothing else may.
+    assert!(wait > Duration::from_millis(250), "something wakes after {wait:?}");
+}
+
+#[test]
+fn what_is_drawn_is_what_was_drawn() {
+    let phone = Phone::new();
+    phone.stop_the_clock();
+    compare(&phone, "lock-dark");
+    phone.unlock();
+    phone.stop_the_clock();
+    compare(&phone, "home-dark");
+    phone.setting("appearance.theme", Value::Text("light".into()));
+    phone.setting("appearance.accent", Value::Text("iris".into()));
+    phone.setting("language", Value::Text("zh-CN".into()));
+    phone.go("settings");
+    phone.stop_the_clock();
+    compare(&phone, "settings-light-zh");
+}
+
+/// Against the reference, with room for another version of a typeface.
+fn compare(phone: &Phone, name: &str) {
+    let now = phone.screen.picture();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures").join(format!("{name}.png"));
+    if std::env::var_os("HYPER_PICTURES").is_some() {
+        now.save_png(&file).unwrap();
+    }
+    let reference = Picture::load_png(&file)
+        .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let difference = changed(&reference, &now);
+    assert!(difference < 0.03, "{name}: {:.1} % of the pixels differ", difference * 100.0);
+}
