@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -268,24 +268,58 @@ impl Client {
     }
 
     pub(crate) fn reason(&self, ended: Ended) -> Reason {
-        match ended {
-            Ended::Lost(reason) => Reason::Lost(reason),
-            Ended::TooLarge => {
-                Reason::TooLarge("the answer is longer than a message may be".into())
-            }
-            Ended::Refused(refusal, sentence) => match refusal {
-                Refusal::UnknownFunction => Reason::UnknownFunction,
-                Refusal::UnknownInterface => Reason::UnknownInterface,
-                Refusal::NotGranted if sentence.is_empty() => {
-                    Reason::NotGranted(self.shared.program.clone())
-                }
-                Refusal::NotGranted => Reason::NotGranted(sentence),
-                Refusal::Unreadable => Reason::Arguments(sentence),
-                Refusal::TooLarge => Reason::TooLarge(sentence),
-                Refusal::Busy => Reason::Busy,
-                Refusal::Cancelled | Refusal::Failed => Reason::Failed(sentence),
-            },
-        }
+        reason(ended, &self.shared.program)
+    }
+}
+
+/// Asks the service behind a socket whether it can do its work: the error inside is its own word.
+///
+/// Each question makes a connection of its own, so that it meets what a new caller would meet.
+pub async fn check_health(socket: &Path, within: Duration) -> Result<Result<(), String>, Error> {
+    let fail = |reason| Error::new(crate::health::ID, "check", reason);
+    let asked = async {
+        let message = invocation::encode_call(crate::health::ID, "check", ())
+            .map_err(|error| Reason::Arguments(error.to_string()))?;
+        let connection = Connection::open(socket)
+            .await
+            .map_err(|source| Reason::Unreachable {
+                path: socket.display().to_string(),
+                source,
+            })?;
+        let mut pending = connection
+            .send(&message)
+            .map_err(|NotSent(reason)| Reason::Lost(reason))?;
+        let answer = match (&mut pending.answer).await {
+            Ok(Ok(answer)) => invocation::decode_root(answer).map_err(|error| error.to_string()),
+            Ok(Err(ended)) => return Err(reason(ended, "this program")),
+            Err(_) => return Err(Reason::Lost("its connection was closed".into())),
+        };
+        let (health,) = answer
+            .and_then(invocation::decode_value)
+            .map_err(Reason::Answer)?;
+        Ok(health)
+    };
+    tokio::time::timeout(within, asked)
+        .await
+        .unwrap_or(Err(Reason::Deadline(within)))
+        .map_err(fail)
+}
+
+/// What the end of a call means to its caller.
+fn reason(ended: Ended, program: &str) -> Reason {
+    match ended {
+        Ended::Lost(reason) => Reason::Lost(reason),
+        Ended::TooLarge => Reason::TooLarge("the answer is longer than a message may be".into()),
+        Ended::Refused(refusal, sentence) => match refusal {
+            Refusal::UnknownFunction => Reason::UnknownFunction,
+            Refusal::UnknownInterface => Reason::UnknownInterface,
+            Refusal::NotGranted if sentence.is_empty() => Reason::NotGranted(program.to_owned()),
+            Refusal::NotGranted => Reason::NotGranted(sentence),
+            Refusal::Unreadable => Reason::Arguments(sentence),
+            Refusal::TooLarge => Reason::TooLarge(sentence),
+            Refusal::Busy => Reason::Busy,
+            Refusal::Cancelled | Refusal::Failed => Reason::Failed(sentence),
+        },
     }
 }
 

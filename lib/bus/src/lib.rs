@@ -100,7 +100,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 pub use caller::{Caller, Grant, Grants};
-pub use client::{Address, Client, DEADLINE};
+pub use client::{Address, Client, DEADLINE, check_health};
 pub use error::{Error, Reason};
 pub use incoming::Incoming;
 pub use reply::Outgoing;

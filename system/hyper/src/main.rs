@@ -1,2 +1,7 @@
 //! The services and the command line in one static program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hyper::main()
+}

@@ -1,0 +1,53 @@
+//! Interfaces by name.
+
+use std::io::Write;
+
+use anyhow::{Context as _, Result};
+use bus::dynamic::{Answer, Api, Returns, text};
+use futures::StreamExt as _;
+
+/// Prints all interfaces, or one with its documentation.
+pub fn print(interface: Option<&str>, out: &mut impl Write) -> Result<()> {
+    let api = Api::new()?;
+    if let Some(name) = interface {
+        let interface = api.interface(name)?;
+        writeln!(out, "// {}\n{}", interface.id, interface.text)?;
+        return Ok(());
+    }
+    for interface in api.interfaces() {
+        writeln!(out, "{}\n    {}", interface.id, interface.summary)?;
+        for function in interface.functions {
+            writeln!(out, "    {function}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a function answers a stream.
+pub fn answers_stream(function: &str) -> bool {
+    Api::new()
+        .and_then(|api| api.function(function))
+        .is_ok_and(|function| matches!(function.returns(), Returns::Stream(_)))
+}
+
+/// Calls a function and prints its answer in WAVE; a stream line by line, to its end.
+pub async fn call(
+    bus: &bus::Client,
+    function: &str,
+    arguments: &[String],
+    out: &mut impl Write,
+) -> Result<()> {
+    let function = Api::new()?.function(function)?;
+    let arguments = function.arguments(arguments)?;
+    match function.call(bus, &arguments).await? {
+        Answer::Nothing => {}
+        Answer::Value(value) => writeln!(out, "{}", text(&value))?,
+        Answer::Stream(mut items) => {
+            while let Some(item) = items.next().await {
+                writeln!(out, "{}", text(&item?))?;
+                out.flush().context("printing")?;
+            }
+        }
+    }
+    Ok(())
+}

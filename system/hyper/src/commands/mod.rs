@@ -1,0 +1,209 @@
+//! What a person can ask for.
+
+mod api;
+mod device;
+mod services;
+mod settings;
+
+use std::io::Write;
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::{Parser, Subcommand};
+
+/// A command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hyper",
+    about = "See and steer this device",
+    version,
+    disable_help_subcommand = true
+)]
+pub struct Line {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the interfaces of this system, or one with its documentation
+    Api {
+        /// Such as `settings`, or in full `hyper:settings/settings@1.0.0`
+        interface: Option<String>,
+    },
+    /// Call a function of an interface
+    Call {
+        /// Such as `settings.get`
+        function: String,
+        /// Values in WAVE, such as `text("blue")`; the quotes of a plain text may be left out
+        #[arg(allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// List the services with what they use, or one with its sandbox
+    Services {
+        /// The service
+        name: Option<String>,
+    },
+    /// Start a service
+    Start {
+        /// The service
+        name: String,
+    },
+    /// Stop a service
+    Stop {
+        /// The service
+        name: String,
+    },
+    /// Send a signal to a service (development images only)
+    Kill {
+        /// The service
+        name: String,
+        /// The signal's number in the kernel: 9 kills, 19 hangs
+        #[arg(long, default_value_t = 9)]
+        signal: i32,
+    },
+    /// Print the log
+    Log {
+        /// Print lines as they are written, too
+        #[arg(short, long)]
+        follow: bool,
+        /// How many lines
+        #[arg(short = 'n', long, default_value_t = 100)]
+        lines: u32,
+        /// Of this service only
+        service: Option<String>,
+    },
+    /// List, read and change settings
+    Settings {
+        /// What to do; list them, if nothing is said
+        #[command(subcommand)]
+        action: Option<SettingsAction>,
+    },
+    /// Print how the network stands
+    Network,
+    /// Print what time it is and who says so
+    Time,
+    /// Show a notification
+    Notify {
+        /// At most 80 bytes
+        title: String,
+        /// At most 500 bytes
+        text: String,
+        /// Let it interrupt
+        #[arg(long)]
+        urgent: bool,
+    },
+    /// Turn the device off
+    PowerOff,
+    /// Start the device anew
+    Restart,
+    /// Run a service (process 1 does this)
+    #[command(hide = true)]
+    Service {
+        /// The service
+        name: String,
+    },
+    /// Run command lines from a serial port, or from standard input
+    #[command(hide = true)]
+    Console {
+        /// A device node; without it, the port of the development console where there is one
+        #[arg(long)]
+        port: Option<std::path::PathBuf>,
+    },
+}
+
+/// What can be done with settings.
+#[derive(Debug, Subcommand)]
+pub enum SettingsAction {
+    /// List every setting with its value
+    List,
+    /// Print one value
+    Get {
+        /// Such as `appearance.accent`
+        key: String,
+    },
+    /// Change one
+    Set {
+        /// Such as `appearance.accent`
+        key: String,
+        /// `true`, `12`, a word or a text; the items of a list one by one
+        #[arg(allow_hyphen_values = true)]
+        value: Vec<String>,
+    },
+    /// Back to the default
+    Reset {
+        /// Such as `appearance.accent`
+        key: String,
+    },
+}
+
+impl Command {
+    /// Whether it goes on until it is interrupted.
+    pub fn follows(&self) -> bool {
+        match self {
+            Self::Log { follow, .. } => *follow,
+            Self::Call { function, .. } => api::answers_stream(function),
+            _ => false,
+        }
+    }
+
+    /// Does it, and prints what there is to say.
+    pub async fn run(self, bus: &bus::Client, out: &mut impl Write) -> Result<()> {
+        match self {
+            Self::Api { interface } => api::print(interface.as_deref(), out),
+            Self::Call {
+                function,
+                arguments,
+            } => api::call(bus, &function, &arguments, out).await,
+            Self::Services { name: None } => services::list(bus, out).await,
+            Self::Services { name: Some(name) } => services::show(bus, &name, out).await,
+            Self::Start { name } => {
+                services::done("starting", &name, bus::services::start(bus, &name).await?)
+            }
+            Self::Stop { name } => {
+                services::done("stopping", &name, bus::services::stop(bus, &name).await?)
+            }
+            Self::Kill { name, signal } => bus::faults::signal(bus, &name, signal)
+                .await?
+                .map_err(|reason| anyhow!("sending signal {signal} to {name}: {reason}")),
+            Self::Log {
+                follow,
+                lines,
+                service,
+            } => services::log(bus, service.as_deref(), lines, follow, out).await,
+            Self::Settings { action } => {
+                settings::run(bus, action.unwrap_or(SettingsAction::List), out).await
+            }
+            Self::Network => device::network(bus, out).await,
+            Self::Time => device::time(bus, out).await,
+            Self::Notify {
+                title,
+                text,
+                urgent,
+            } => {
+                use bus::notify::{Importance, Notification};
+                let importance = if urgent {
+                    Importance::Urgent
+                } else {
+                    Importance::Normal
+                };
+                let notification = Notification {
+                    title,
+                    text,
+                    importance,
+                    tag: None,
+                };
+                let id = bus::notify::post(bus, &notification)
+                    .await?
+                    .map_err(|reason| anyhow!("showing the notification: {reason}"))?;
+                writeln!(out, "{id}").context("printing")
+            }
+            Self::PowerOff => Ok(bus::power::power_off(bus).await?),
+            Self::Restart => Ok(bus::power::restart(bus).await?),
+            Self::Service { .. } | Self::Console { .. } => {
+                Err(anyhow!("not from within a console"))
+            }
+        }
+    }
+}
