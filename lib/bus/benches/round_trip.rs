@@ -5,7 +5,7 @@
 //! machine does meets them alike. The payload is 64 bytes there and 64 bytes back.
 //!
 //! Prints, in microseconds: `bare` (blocking sockets), `tokio` (the same through the runtime that
-//! services use), `call` (a bus call over a kept connection), and `call / bare`.
+//! services use), `call` (a bus call over a kept connection), and `ratio`, call to bare.
 
 use std::env;
 use std::io::{Read, Write};
@@ -100,7 +100,7 @@ fn main() {
     println!("bare {bare:.2}");
     println!("tokio {tokio:.2}");
     println!("call {call:.2}");
-    println!("call / bare {:.2}", call / bare);
+    println!("ratio {:.2}", call / bare);
 }
 
 fn median(mut times: Vec<Duration>) -> f64 {
