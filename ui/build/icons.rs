@@ -19,9 +19,11 @@ pub fn generate(folder: &Path) -> Result<String, String> {
     for file in files {
         let svg = std::fs::read_to_string(&file)
             .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-        let name = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        let commands =
-            commands(&svg).map_err(|error| format!("{}: {error}", file.display()))?;
+        let name = file
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
+        let commands = commands(&svg).map_err(|error| format!("{}: {error}", file.display()))?;
         let _ = writeln!(source, "    out property <string> {name}: \"{commands}\";");
     }
     source.push_str("}\n");
@@ -33,13 +35,18 @@ fn commands(svg: &str) -> Result<String, String> {
     let body = svg.split_once("<svg").ok_or("no <svg> element")?.1;
     for element in body.split('<').skip(1) {
         let element = element.split('>').next().unwrap_or_default();
-        let name = element.split(|c: char| c.is_whitespace() || c == '/').next().unwrap_or("");
+        let name = element
+            .split(|c: char| c.is_whitespace() || c == '/')
+            .next()
+            .unwrap_or("");
         if name.is_empty() {
             continue;
         }
         let number = |key: &str| -> Result<f64, String> {
             match attribute(element, key) {
-                Some(text) => text.parse().map_err(|_| format!("{name}: {key} is no number")),
+                Some(text) => text
+                    .parse()
+                    .map_err(|_| format!("{name}: {key} is no number")),
                 None => Ok(0.0),
             }
         };
@@ -48,11 +55,12 @@ fn commands(svg: &str) -> Result<String, String> {
         }
         match name {
             "path" => {
-                result.push_str(&absolute_start(attribute(element, "d").ok_or("a path without d")?)?);
+                result.push_str(&absolute_start(
+                    attribute(element, "d").ok_or("a path without d")?,
+                )?);
             }
             "line" => {
-                let (x1, y1, x2, y2) =
-                    (number("x1")?, number("y1")?, number("x2")?, number("y2")?);
+                let (x1, y1, x2, y2) = (number("x1")?, number("y1")?, number("x2")?, number("y2")?);
                 let _ = write!(result, "M{x1} {y1}L{x2} {y2}");
             }
             "circle" | "ellipse" => {
@@ -70,7 +78,12 @@ fn commands(svg: &str) -> Result<String, String> {
                 );
             }
             "rect" => {
-                let (x, y, w, h) = (number("x")?, number("y")?, number("width")?, number("height")?);
+                let (x, y, w, h) = (
+                    number("x")?,
+                    number("y")?,
+                    number("width")?,
+                    number("height")?,
+                );
                 let r = number("rx")?.max(number("ry")?);
                 let _ = write!(
                     result,
@@ -99,13 +112,17 @@ fn commands(svg: &str) -> Result<String, String> {
 /// A path whose first move is absolute, so that it can follow another path. What follows a relative
 /// move is relative lines.
 fn absolute_start(d: &str) -> Result<String, String> {
-    let Some(rest) = d.trim().strip_prefix('m') else { return Ok(d.to_owned()) };
+    let Some(rest) = d.trim().strip_prefix('m') else {
+        return Ok(d.to_owned());
+    };
     let mut end = 0;
     for _ in 0..2 {
         end += number_length(&rest[end..]).ok_or("a move without two numbers")?;
     }
     let (start, rest) = rest.split_at(end);
-    let lines = rest.trim_start_matches([' ', ',']).starts_with(|c: char| "-.0123456789".contains(c));
+    let lines = rest
+        .trim_start_matches([' ', ','])
+        .starts_with(|c: char| "-.0123456789".contains(c));
     Ok(format!("M{start}{}{rest}", if lines { "l" } else { "" }))
 }
 

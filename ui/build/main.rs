@@ -9,7 +9,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=icons");
     println!("cargo:rerun-if-changed=lang");
     let generated = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    std::fs::write(generated.join("icons.slint"), icons::generate("icons".as_ref())?)?;
+    std::fs::write(
+        generated.join("icons.slint"),
+        icons::generate("icons".as_ref())?,
+    )?;
     let configuration = slint_build::CompilerConfiguration::new()
         .with_include_paths(vec![generated])
         .with_bundled_translations("lang")

@@ -25,8 +25,9 @@ pub struct Registered {
 }
 
 /// Scripts that fall back to the CJK face: people and places have names in all of them.
-const CHINESE_SCRIPTS: [&[u8; 4]; 7] =
-    [b"Hani", b"Hans", b"Hant", b"Bopo", b"Hira", b"Kana", b"Hang"];
+const CHINESE_SCRIPTS: [&[u8; 4]; 7] = [
+    b"Hani", b"Hans", b"Hant", b"Bopo", b"Hira", b"Kana", b"Hang",
+];
 
 /// Only these weights are used; a distribution's folder holds dozens of others.
 const WANTED: [&str; 6] = [
@@ -59,7 +60,10 @@ pub fn register(folders: &[PathBuf]) -> Registered {
         let Some(blob) = map(file) else { continue };
         registered.files += 1;
         for (family, _) in collection.register_fonts(blob, None) {
-            let name = collection.family_name(family).unwrap_or_default().to_owned();
+            let name = collection
+                .family_name(family)
+                .unwrap_or_default()
+                .to_owned();
             if name == FAMILY {
                 registered.design_family = true;
                 families.insert(0, family);
@@ -85,9 +89,11 @@ fn set_fallbacks(collection: &mut Collection, families: &[FamilyId], chinese: &[
     if everything().next().is_none() {
         return;
     }
-    for generic in
-        [GenericFamily::SansSerif, GenericFamily::SystemUi, GenericFamily::UiSansSerif]
-    {
+    for generic in [
+        GenericFamily::SansSerif,
+        GenericFamily::SystemUi,
+        GenericFamily::UiSansSerif,
+    ] {
         collection.set_generic_families(generic, everything());
     }
     for script in CHINESE_SCRIPTS {
@@ -97,7 +103,9 @@ fn set_fallbacks(collection: &mut Collection, families: &[FamilyId], chinese: &[
 }
 
 fn collect(folder: &Path, depth: u8, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         if path.is_dir() {
@@ -111,8 +119,14 @@ fn collect(folder: &Path, depth: u8, files: &mut Vec<PathBuf>) {
 }
 
 fn is_wanted(path: &Path) -> bool {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+    let extension = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default();
+    let stem = path
+        .file_stem()
+        .and_then(|s| s.to_str())
+        .unwrap_or_default();
     matches!(extension, "otf" | "ttf" | "ttc")
         && WANTED.iter().any(|wanted| match *wanted {
             "NotoSansCJK" => stem.starts_with(wanted) && !stem.ends_with("Bold"),

@@ -16,7 +16,10 @@
 //! The renderer is Slint's software renderer, so the design uses neither blur nor rounded
 //! gradients, and prefers opaque surfaces: overlapping translucent ones are what costs.
 
-#![allow(missing_docs, reason = "the generated code has no documentation of its own")]
+#![allow(
+    missing_docs,
+    reason = "the generated code has no documentation of its own"
+)]
 
 pub mod fonts;
 pub mod wallpaper;

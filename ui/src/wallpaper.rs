@@ -31,37 +31,79 @@ struct Wave {
 }
 
 const WAVES: [Wave; 5] = [
-    Wave { level: 0.43, swing: 0.050, turns: 0.62, phase: 0.06, strength: [0.10, 0.16] },
-    Wave { level: 0.53, swing: 0.062, turns: 0.78, phase: 0.48, strength: [0.20, 0.26] },
-    Wave { level: 0.64, swing: 0.066, turns: 0.58, phase: 0.86, strength: [0.32, 0.38] },
-    Wave { level: 0.755, swing: 0.060, turns: 0.72, phase: 0.28, strength: [0.46, 0.52] },
-    Wave { level: 0.875, swing: 0.052, turns: 0.66, phase: 0.66, strength: [0.62, 0.72] },
+    Wave {
+        level: 0.43,
+        swing: 0.050,
+        turns: 0.62,
+        phase: 0.06,
+        strength: [0.10, 0.16],
+    },
+    Wave {
+        level: 0.53,
+        swing: 0.062,
+        turns: 0.78,
+        phase: 0.48,
+        strength: [0.20, 0.26],
+    },
+    Wave {
+        level: 0.64,
+        swing: 0.066,
+        turns: 0.58,
+        phase: 0.86,
+        strength: [0.32, 0.38],
+    },
+    Wave {
+        level: 0.755,
+        swing: 0.060,
+        turns: 0.72,
+        phase: 0.28,
+        strength: [0.46, 0.52],
+    },
+    Wave {
+        level: 0.875,
+        swing: 0.052,
+        turns: 0.66,
+        phase: 0.66,
+        strength: [0.62, 0.72],
+    },
 ];
 
 impl Scene {
     /// The picture at a size in pixels. Widths and heights of zero are taken as one.
     pub fn draw(&self, width: u32, height: u32) -> Image {
         let mut buffer = SharedPixelBuffer::<Rgb8Pixel>::new(width.max(1), height.max(1));
-        self.fill(buffer.make_mut_slice(), width.max(1) as usize, height.max(1) as usize);
+        self.fill(
+            buffer.make_mut_slice(),
+            width.max(1) as usize,
+            height.max(1) as usize,
+        );
         Image::from_rgb8(buffer)
     }
 
     fn fill(&self, pixels: &mut [Rgb8Pixel], width: usize, height: usize) {
         let short = width.min(height) as f32;
-        let edges: Vec<Vec<f32>> =
-            WAVES.iter().map(|wave| wave.edge(width, height as f32, short)).collect();
-        let sky: Vec<Rgb8Pixel> =
-            (0..height).map(|row| self.sky(row as f32 / height as f32)).collect();
+        let edges: Vec<Vec<f32>> = WAVES
+            .iter()
+            .map(|wave| wave.edge(width, height as f32, short))
+            .collect();
+        let sky: Vec<Rgb8Pixel> = (0..height)
+            .map(|row| self.sky(row as f32 / height as f32))
+            .collect();
         let water: Vec<Vec<Rgb8Pixel>> = WAVES
             .iter()
             .map(|wave| {
-                (0..height).map(|row| self.water(wave, row as f32 / height as f32)).collect()
+                (0..height)
+                    .map(|row| self.water(wave, row as f32 / height as f32))
+                    .collect()
             })
             .collect();
         // The band of rows that a wave's edge passes through; outside it whole rows are one colour.
         let bands: Vec<(f32, f32)> = edges
             .iter()
-            .map(|edge| edge.iter().fold((f32::MAX, f32::MIN), |b, y| (b.0.min(*y), b.1.max(*y))))
+            .map(|edge| {
+                edge.iter()
+                    .fold((f32::MAX, f32::MIN), |b, y| (b.0.min(*y), b.1.max(*y)))
+            })
             .collect();
 
         for (row, line) in pixels.chunks_exact_mut(width).enumerate() {
@@ -88,20 +130,32 @@ impl Scene {
     }
 
     fn ground(&self) -> [f32; 3] {
-        if self.dark { [11.0, 12.0, 15.0] } else { [241.0, 242.0, 245.0] }
+        if self.dark {
+            [11.0, 12.0, 15.0]
+        } else {
+            [241.0, 242.0, 245.0]
+        }
     }
 
     /// What the accent becomes on this ground: deep at night, pale by day.
     fn tint(&self) -> [f32; 3] {
         let accent = self.accent.map(f32::from);
-        let towards = if self.dark { [8.0, 10.0, 16.0] } else { [255.0, 255.0, 255.0] };
+        let towards = if self.dark {
+            [8.0, 10.0, 16.0]
+        } else {
+            [255.0, 255.0, 255.0]
+        };
         let share = if self.dark { 0.42 } else { 0.30 };
         mix(accent, towards, share)
     }
 
     fn sky(&self, y: f32) -> Rgb8Pixel {
         // A breath of the hue, growing towards the water.
-        let share = if self.dark { 0.03 + 0.07 * y } else { 0.03 + 0.10 * y };
+        let share = if self.dark {
+            0.03 + 0.07 * y
+        } else {
+            0.03 + 0.10 * y
+        };
         pixel(mix(self.ground(), self.tint(), share))
     }
 

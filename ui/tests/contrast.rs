@@ -17,7 +17,11 @@ impl Platform for Nothing {
 fn luminance(colour: Color) -> f64 {
     let channel = |value: u8| {
         let value = f64::from(value) / 255.0;
-        if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        if value <= 0.04045 {
+            value / 12.92
+        } else {
+            ((value + 0.055) / 1.055).powf(2.4)
+        }
     };
     let colour = colour.to_argb_u8();
     0.2126 * channel(colour.red) + 0.7152 * channel(colour.green) + 0.0722 * channel(colour.blue)
@@ -49,13 +53,19 @@ fn every_pair_that_carries_text_has_contrast() {
             ] {
                 for ground in grounds {
                     let contrast = contrast(over, ground);
-                    assert!(contrast >= 4.5, "{what}, {name}, dark {dark}: {contrast:.2}");
+                    assert!(
+                        contrast >= 4.5,
+                        "{what}, {name}, dark {dark}: {contrast:.2}"
+                    );
                 }
             }
             let on = contrast(palette.get_on_accent(), palette.get_accent());
             assert!(on >= 4.5, "on-accent, {name}: {on:.2}");
             let disc = contrast(palette.get_accent_text(), palette.get_accent_soft());
-            assert!(disc >= 3.0, "a glyph on a disc, {name}, dark {dark}: {disc:.2}");
+            assert!(
+                disc >= 3.0,
+                "a glyph on a disc, {name}, dark {dark}: {disc:.2}"
+            );
         }
     }
 }

@@ -14,7 +14,10 @@ fn sources() -> Vec<(PathBuf, String)> {
             let path = entry.path();
             if path.is_dir() {
                 walk(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "slint") {
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "slint")
+            {
                 let text = std::fs::read_to_string(&path).unwrap();
                 found.push((path, text));
             }
@@ -22,7 +25,10 @@ fn sources() -> Vec<(PathBuf, String)> {
     }
     let mut found = Vec::new();
     walk(folder(), &mut found);
-    assert!(found.len() > 10, "the sources of the design are not where this test looks");
+    assert!(
+        found.len() > 10,
+        "the sources of the design are not where this test looks"
+    );
     found
 }
 
@@ -86,14 +92,20 @@ fn every_sentence_is_translated_and_keeps_its_places() {
             let Some(forms) = translations.get(sentence) else {
                 panic!("{language}: “{sentence}” is not translated");
             };
-            assert!(*plural || forms.len() == 1, "{language}: “{sentence}” has no plural");
+            assert!(
+                *plural || forms.len() == 1,
+                "{language}: “{sentence}” has no plural"
+            );
             for form in forms {
                 assert!(!form.trim().is_empty(), "{language}: “{sentence}” is empty");
                 assert_eq!(places(form), places(sentence), "{language}: “{form}”");
             }
         }
         for sentence in translations.keys() {
-            assert!(sentences.contains_key(sentence), "{language}: “{sentence}” is said nowhere");
+            assert!(
+                sentences.contains_key(sentence),
+                "{language}: “{sentence}” is said nowhere"
+            );
         }
     }
 }
@@ -102,7 +114,9 @@ fn every_sentence_is_translated_and_keeps_its_places() {
 fn chinese_is_written_in_chinese() {
     for (sentence, forms) in translations("zh-CN") {
         assert!(
-            forms.iter().all(|form| form.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c))),
+            forms
+                .iter()
+                .all(|form| form.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c))),
             "“{sentence}”"
         );
     }
@@ -116,9 +130,10 @@ fn colours_are_named_in_the_tokens_only() {
         }
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
-            let hex = code.split('#').skip(1).any(|after| {
-                after.chars().take_while(char::is_ascii_hexdigit).count() >= 3
-            });
+            let hex = code
+                .split('#')
+                .skip(1)
+                .any(|after| after.chars().take_while(char::is_ascii_hexdigit).count() >= 3);
             assert!(!hex, "{}:{}: {line}", path.display(), number + 1);
         }
     }

@@ -80,7 +80,9 @@ impl Phone {
             problem: None,
         }));
         self.scene.apply(Update::Services(
-            ["network", "settings", "shell", "time"].map(|name| service(name, bus::services::State::Running)).into(),
+            ["network", "settings", "shell", "time"]
+                .map(|name| service(name, bus::services::State::Running))
+                .into(),
         ));
         self.scene.apply(Update::Device(bus::device::Identity {
             name: "Phone".into(),
@@ -148,7 +150,10 @@ impl Phone {
     }
 
     fn go(&self, room: &str) {
-        self.scene.window().global::<ui::Navigation<'_>>().invoke_go(room.into());
+        self.scene
+            .window()
+            .global::<ui::Navigation<'_>>()
+            .invoke_go(room.into());
         self.screen.settle();
     }
 
@@ -166,7 +171,9 @@ impl Phone {
     fn picture(&self, name: &str) -> Picture {
         let picture = self.screen.picture();
         if let Some(folder) = std::env::var_os("HYPER_PICTURES") {
-            picture.save_png(Path::new(&folder).join(format!("{name}.png"))).unwrap();
+            picture
+                .save_png(Path::new(&folder).join(format!("{name}.png")))
+                .unwrap();
         }
         picture
     }
@@ -198,7 +205,9 @@ fn a_swipe_up_opens_the_phone_and_less_than_that_does_not() {
     let phone = Phone::new();
     assert_eq!(phone.page(), "lock");
     let locked = phone.picture("lock");
-    phone.screen.drag((180.0, 700.0), (180.0, 640.0), Duration::from_millis(600));
+    phone
+        .screen
+        .drag((180.0, 700.0), (180.0, 640.0), Duration::from_millis(600));
     phone.screen.advance(Duration::from_millis(120));
     phone.screen.settle();
     assert_eq!(phone.page(), "lock");
@@ -209,13 +218,23 @@ fn a_swipe_up_opens_the_phone_and_less_than_that_does_not() {
 #[test]
 fn the_lock_screen_follows_the_finger_and_can_be_caught_again() {
     let phone = Phone::new();
-    let lock = || phone.scene.window().global::<ui::Navigation<'_>>().get_lock();
+    let lock = || {
+        phone
+            .scene
+            .window()
+            .global::<ui::Navigation<'_>>()
+            .get_lock()
+    };
     phone.screen.touch(180.0, 700.0);
     for y in (300..700).rev().step_by(20) {
         phone.screen.advance(Duration::from_millis(16));
         phone.screen.touch_move(180.0, y as f32);
     }
-    assert!((lock() - 0.5).abs() < 0.02, "400 of 800 logical pixels up is half open: {}", lock());
+    assert!(
+        (lock() - 0.5).abs() < 0.02,
+        "400 of 800 logical pixels up is half open: {}",
+        lock()
+    );
     // And back down: it locks again.
     for y in (300..700).step_by(20) {
         phone.screen.advance(Duration::from_millis(16));
@@ -238,7 +257,13 @@ fn any_key_opens_it_too() {
 #[test]
 fn the_hint_goes_once_it_has_been_used() {
     let phone = Phone::new();
-    let hint = || phone.scene.window().global::<ui::Navigation<'_>>().get_hint();
+    let hint = || {
+        phone
+            .scene
+            .window()
+            .global::<ui::Navigation<'_>>()
+            .get_hint()
+    };
     assert!(hint());
     phone.unlock();
     phone.scene.lock();
@@ -251,10 +276,21 @@ fn every_room_opens_shows_something_and_leads_back() {
     phone.unlock();
     let home = phone.picture("home");
     for room in ROOMS {
-        phone.scene.window().global::<ui::Services<'_>>().invoke_show("network".into());
+        phone
+            .scene
+            .window()
+            .global::<ui::Services<'_>>()
+            .invoke_show("network".into());
         phone.go(room);
-        assert!(phone.page().ends_with(room), "{} is not {room}", phone.page());
-        assert!(changed(&home, &phone.picture(&format!("room-{room}"))) > 0.1, "{room} is empty");
+        assert!(
+            phone.page().ends_with(room),
+            "{} is not {room}",
+            phone.page()
+        );
+        assert!(
+            changed(&home, &phone.picture(&format!("room-{room}"))) > 0.1,
+            "{room} is empty"
+        );
         phone.screen.key(Key::Escape);
         phone.screen.settle();
         assert_eq!(phone.page(), "home", "after {room}");
@@ -267,7 +303,9 @@ fn the_edge_and_the_arrow_lead_back() {
     let phone = Phone::new();
     phone.unlock();
     phone.go("settings");
-    phone.screen.drag((4.0, 400.0), (300.0, 400.0), Duration::from_millis(200));
+    phone
+        .screen
+        .drag((4.0, 400.0), (300.0, 400.0), Duration::from_millis(200));
     phone.screen.settle();
     assert_eq!(phone.page(), "home");
     phone.go("settings");
@@ -281,11 +319,15 @@ fn both_panels_come_from_the_top_and_go_back_up() {
     let phone = Phone::new();
     phone.unlock();
     for (x, page) in [(300.0, "control-centre"), (60.0, "notifications")] {
-        phone.screen.drag((x, 10.0), (x, 560.0), Duration::from_millis(200));
+        phone
+            .screen
+            .drag((x, 10.0), (x, 560.0), Duration::from_millis(200));
         phone.screen.settle();
         assert_eq!(phone.page(), page);
         phone.picture(page);
-        phone.screen.drag((180.0, 780.0), (180.0, 300.0), Duration::from_millis(200));
+        phone
+            .screen
+            .drag((180.0, 780.0), (180.0, 300.0), Duration::from_millis(200));
         phone.screen.settle();
         assert_eq!(phone.page(), "home", "after {page}");
     }
@@ -316,7 +358,10 @@ fn the_keyboard_s_focus_reaches_a_room_and_enter_opens_it() {
             phone.screen.advance(Duration::from_millis(32));
         }
         if presses == 1 {
-            assert!(changed(&before, &phone.picture("focus")) > 0.0001, "no ring is seen");
+            assert!(
+                changed(&before, &phone.picture("focus")) > 0.0001,
+                "no ring is seen"
+            );
         }
         phone.screen.key(Key::Return);
         phone.screen.settle();
@@ -326,8 +371,17 @@ fn the_keyboard_s_focus_reaches_a_room_and_enter_opens_it() {
     }
     pages.sort();
     pages.dedup();
-    for room in ["settings", "settings/network", "settings/storage", "settings/services", "settings/about"] {
-        assert!(pages.iter().any(|page| page == room), "{room} is not among {pages:?}");
+    for room in [
+        "settings",
+        "settings/network",
+        "settings/storage",
+        "settings/services",
+        "settings/about",
+    ] {
+        assert!(
+            pages.iter().any(|page| page == room),
+            "{room} is not among {pages:?}"
+        );
     }
 }
 
@@ -399,7 +453,10 @@ fn the_language_changes_at_once_and_everywhere() {
         phone.setting("language", Value::Text(tag.into()));
         phone.screen.settle();
         let picture = phone.picture(&format!("settings-{tag}"));
-        assert!(seen.iter().all(|other| changed(other, &picture) > 0.005), "{tag} is not seen");
+        assert!(
+            seen.iter().all(|other| changed(other, &picture) > 0.005),
+            "{tag} is not seen"
+        );
         seen.push(picture);
         for room in ROOMS {
             phone.go(room);
@@ -432,14 +489,20 @@ fn a_failed_service_is_told_once_and_taken_back_when_it_runs() {
     phone.unlock();
     let standing = || phone.scene.notifications().book().standing().count();
     for _ in 0..3 {
-        phone.scene.apply(Update::Service(Box::new(service("time", bus::services::State::Failed))));
+        phone.scene.apply(Update::Service(Box::new(service(
+            "time",
+            bus::services::State::Failed,
+        ))));
         phone.screen.settle();
     }
     assert_eq!(standing(), 1);
     phone.scene.lock();
     phone.screen.settle();
     phone.picture("lock-with-trouble");
-    phone.scene.apply(Update::Service(Box::new(service("time", bus::services::State::Running))));
+    phone.scene.apply(Update::Service(Box::new(service(
+        "time",
+        bus::services::State::Running,
+    ))));
     phone.screen.settle();
     assert_eq!(standing(), 0);
 }
@@ -447,9 +510,13 @@ fn a_failed_service_is_told_once_and_taken_back_when_it_runs() {
 #[test]
 fn a_notification_is_swiped_away_and_stays_in_the_history() {
     let phone = Phone::new();
-    phone.scene.apply(Update::Trouble(Trouble::Settings("A copy was kept, and defaults are used.".into())));
+    phone.scene.apply(Update::Trouble(Trouble::Settings(
+        "A copy was kept, and defaults are used.".into(),
+    )));
     phone.unlock();
-    phone.screen.drag((60.0, 10.0), (60.0, 560.0), Duration::from_millis(200));
+    phone
+        .screen
+        .drag((60.0, 10.0), (60.0, 560.0), Duration::from_millis(200));
     phone.screen.settle();
     phone.picture("notifications-one");
     let book = || {
@@ -458,7 +525,9 @@ fn a_notification_is_swiped_away_and_stays_in_the_history() {
         (book.standing().count(), book.history().count())
     };
     assert_eq!(book(), (1, 0));
-    phone.screen.drag((100.0, 150.0), (320.0, 152.0), Duration::from_millis(200));
+    phone
+        .screen
+        .drag((100.0, 150.0), (320.0, 152.0), Duration::from_millis(200));
     phone.screen.settle();
     assert_eq!(book(), (0, 1));
 }
@@ -489,10 +558,16 @@ fn a_still_screen_asks_for_no_picture_before_the_minute_turns() {
     let phone = Phone::new();
     phone.unlock();
     phone.screen.settle();
-    let next = phone.screen.step().expect("the minute's turn is waited for");
+    let next = phone
+        .screen
+        .step()
+        .expect("the minute's turn is waited for");
     let wait = next.saturating_sub(phone.screen.now());
     // The idle timer may come first; nothing else may.
-    assert!(wait > Duration::from_millis(250), "something wakes after {wait:?}");
+    assert!(
+        wait > Duration::from_millis(250),
+        "something wakes after {wait:?}"
+    );
 }
 
 #[test]
@@ -514,12 +589,18 @@ fn what_is_drawn_is_what_was_drawn() {
 /// Against the reference, with room for another version of a typeface.
 fn compare(phone: &Phone, name: &str) {
     let now = phone.screen.picture();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures").join(format!("{name}.png"));
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/pictures")
+        .join(format!("{name}.png"));
     if std::env::var_os("HYPER_PICTURES").is_some() {
         now.save_png(&file).unwrap();
     }
-    let reference = Picture::load_png(&file)
-        .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let reference =
+        Picture::load_png(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let difference = changed(&reference, &now);
-    assert!(difference < 0.03, "{name}: {:.1} % of the pixels differ", difference * 100.0);
+    assert!(
+        difference < 0.03,
+        "{name}: {:.1} % of the pixels differ",
+        difference * 100.0
+    );
 }

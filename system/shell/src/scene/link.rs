@@ -25,12 +25,17 @@ impl Link {
     /// Starts the thread.
     pub fn start(client: Client, sink: Sink) -> std::io::Result<Self> {
         let (sender, requests) = unbounded_channel();
-        std::thread::Builder::new().name("services".into()).spawn(move || {
-            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime.block_on(run(client, sink, requests)),
-                Err(error) => tracing::error!("cannot start the thread for services: {error}"),
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("services".into())
+            .spawn(move || {
+                match tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                {
+                    Ok(runtime) => runtime.block_on(run(client, sink, requests)),
+                    Err(error) => tracing::error!("cannot start the thread for services: {error}"),
+                }
+            })?;
         Ok(Self(sender))
     }
 
@@ -169,7 +174,9 @@ async fn answer(client: &Client, sink: &Sink, request: Request) {
             }
             Ok(())
         }
-        Request::PowerOff => bus::power::power_off(client).await.map_err(|e| e.to_string()),
+        Request::PowerOff => bus::power::power_off(client)
+            .await
+            .map_err(|e| e.to_string()),
         Request::Restart => bus::power::restart(client).await.map_err(|e| e.to_string()),
     };
     if let Err(reason) = done {

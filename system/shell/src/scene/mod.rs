@@ -148,8 +148,10 @@ impl Scene {
         surroundings: Surroundings,
     ) -> Result<Self, slint::PlatformError> {
         let window = ui::RootWindow::new()?;
-        let preferences =
-            surroundings.data.as_deref().map_or_else(Preferences::default, Preferences::load);
+        let preferences = surroundings
+            .data
+            .as_deref()
+            .map_or_else(Preferences::default, Preferences::load);
         let ui = surroundings.ui.clone();
         let notifications = Notifications::new(Arc::new(move || {
             // Fails only when the screen has ended, and then nobody reads.
@@ -296,8 +298,10 @@ impl Scene {
                 self.present_time_source();
             }
             Update::Services(all) => {
-                let all: BTreeMap<_, _> =
-                    all.into_iter().map(|service| (service.name.clone(), service)).collect();
+                let all: BTreeMap<_, _> = all
+                    .into_iter()
+                    .map(|service| (service.name.clone(), service))
+                    .collect();
                 for service in all.values() {
                     self.watch_over(service);
                 }
@@ -382,7 +386,9 @@ impl Scene {
         self.0.stepped.set((self.0.surroundings.now)());
         let scene = Rc::downgrade(&self.0);
         self.0.motion.start(TimerMode::Repeated, FRAME, move || {
-            let Some(scene) = scene.upgrade().map(Scene) else { return };
+            let Some(scene) = scene.upgrade().map(Scene) else {
+                return;
+            };
             let now = (scene.0.surroundings.now)();
             let passed = now.saturating_sub(scene.0.stepped.replace(now));
             let before = scene.0.navigation.borrow().rooms().0.to_owned();
@@ -400,7 +406,10 @@ impl Scene {
     fn entered(&self, room: &str) {
         self.0.window.invoke_focus_screen();
         self.0.window.global::<ui::Keyboard<'_>>().set_shown(false);
-        self.0.window.global::<ui::Services<'_>>().set_answer("".into());
+        self.0
+            .window
+            .global::<ui::Services<'_>>()
+            .set_answer("".into());
         let what = match room {
             "services" | "service" => Refresh::Services,
             "storage" => Refresh::Storage,
@@ -447,13 +456,18 @@ impl Scene {
         if let Some(folder) = &self.0.surroundings.data
             && let Err(error) = after.save(folder)
         {
-            tracing::warn!("keeping a copy of the settings in {}: {error}", folder.display());
+            tracing::warn!(
+                "keeping a copy of the settings in {}: {error}",
+                folder.display()
+            );
         }
         if before.screen_off_after != after.screen_off_after {
             self.arm_idle();
         }
         if before.brightness != after.brightness {
-            self.0.display.set_brightness(after.brightness as f32 / 100.0);
+            self.0
+                .display
+                .set_brightness(after.brightness as f32 / 100.0);
         }
         if before.language == after.language {
             self.present_preferences();
@@ -476,7 +490,9 @@ impl Scene {
         let scene = Rc::downgrade(&self.0);
         let wait = after.saturating_sub(gone).max(Duration::from_millis(100));
         self.0.idle.start(TimerMode::SingleShot, wait, move || {
-            let Some(scene) = scene.upgrade().map(Scene) else { return };
+            let Some(scene) = scene.upgrade().map(Scene) else {
+                return;
+            };
             let gone = (scene.0.surroundings.now)().saturating_sub(scene.0.touched.get());
             if gone >= after {
                 scene.set_power(false);
@@ -495,8 +511,11 @@ impl Scene {
                 problem: service.problem.clone().unwrap_or_default(),
             }),
             State::Running | State::Waiting => {
-                let withdrawn =
-                    self.0.notifications.book().withdraw("services", &service.name);
+                let withdrawn = self
+                    .0
+                    .notifications
+                    .book()
+                    .withdraw("services", &service.name);
                 if withdrawn {
                     self.present_notifications();
                 }
@@ -507,7 +526,10 @@ impl Scene {
 
     fn tell_trouble(&self, trouble: &Trouble) {
         if matches!(trouble, Trouble::NotDone(_)) {
-            self.0.window.global::<ui::Navigation<'_>>().set_leaving(ui::Leaving::Not);
+            self.0
+                .window
+                .global::<ui::Navigation<'_>>()
+                .set_leaving(ui::Leaving::Not);
         }
         let (title, text) = self.0.preferences.borrow().language.trouble(trouble);
         let (program, tag) = match trouble {
@@ -531,7 +553,9 @@ impl Scene {
         use bus::notify::Importance;
         let preferences = self.0.preferences.borrow();
         let newest = self.0.notifications.book().standing().next().cloned();
-        let Some(newest) = newest.filter(|posted| posted.id > self.0.seen.get()) else { return };
+        let Some(newest) = newest.filter(|posted| posted.id > self.0.seen.get()) else {
+            return;
+        };
         self.0.seen.set(newest.id);
         let wanted = match newest.notification.importance {
             Importance::Urgent => true,
@@ -548,7 +572,10 @@ impl Scene {
         let scene = Rc::downgrade(&self.0);
         self.0.banner.start(TimerMode::SingleShot, BANNER, move || {
             if let Some(scene) = scene.upgrade() {
-                scene.window.global::<ui::Notifications<'_>>().set_banner_shown(false);
+                scene
+                    .window
+                    .global::<ui::Notifications<'_>>()
+                    .set_banner_shown(false);
             }
         });
     }

@@ -85,7 +85,10 @@ impl Navigation {
     /// The room on top, with the one under it; empty for the home screen.
     pub fn rooms(&self) -> (&str, &str) {
         let name = |back: usize| {
-            self.rooms.len().checked_sub(back).map_or("", |index| self.rooms[index].as_str())
+            self.rooms
+                .len()
+                .checked_sub(back)
+                .map_or("", |index| self.rooms[index].as_str())
         };
         (name(1), name(2))
     }
@@ -238,7 +241,11 @@ impl Navigation {
             self.shade.place(false);
         }
         if matches!(panel, Panel::Centre | Panel::Shade) {
-            let other = if panel == Panel::Centre { Panel::Shade } else { Panel::Centre };
+            let other = if panel == Panel::Centre {
+                Panel::Shade
+            } else {
+                Panel::Centre
+            };
             self.spring_mut(other).place(false);
         }
         self.spring_mut(panel).catch();
@@ -262,7 +269,12 @@ impl Navigation {
 
     /// Lets time pass.
     pub fn step(&mut self, passed: Duration) {
-        for spring in [&mut self.lock, &mut self.centre, &mut self.shade, &mut self.page] {
+        for spring in [
+            &mut self.lock,
+            &mut self.centre,
+            &mut self.shade,
+            &mut self.page,
+        ] {
             spring.step(passed);
         }
         self.tidy();

@@ -25,7 +25,12 @@ pub struct Book {
 
 impl Book {
     /// Posts a notification; the error says what is wrong with it.
-    pub fn post(&mut self, program: &str, mut notification: Notification, time: u64) -> Result<u64, String> {
+    pub fn post(
+        &mut self,
+        program: &str,
+        mut notification: Notification,
+        time: u64,
+    ) -> Result<u64, String> {
         notification.title = readable(&notification.title);
         notification.text = readable(&notification.text);
         if notification.title.trim().is_empty() {
@@ -51,8 +56,17 @@ impl Book {
         }
         self.last_id += 1;
         let id = self.last_id;
-        self.standing.push_front(Posted { id, program: program.to_owned(), time, notification });
-        let of_program = self.standing.iter().filter(|p| p.program == program).count();
+        self.standing.push_front(Posted {
+            id,
+            program: program.to_owned(),
+            time,
+            notification,
+        });
+        let of_program = self
+            .standing
+            .iter()
+            .filter(|p| p.program == program)
+            .count();
         if of_program > MOST_OF_ONE_PROGRAM
             && let Some(oldest) = self.standing.iter().rposition(|p| p.program == program)
             && let Some(posted) = self.standing.remove(oldest)
@@ -146,7 +160,10 @@ pub struct Notifications {
 impl Notifications {
     /// Notifications that call `changed` after each change.
     pub fn new(changed: Arc<dyn Fn() + Send + Sync>) -> Self {
-        Self { book: Arc::default(), changed }
+        Self {
+            book: Arc::default(),
+            changed,
+        }
     }
 
     /// The book. Nothing that waits may be done while it is held.
@@ -165,7 +182,11 @@ impl Notifications {
         let notification = Notification {
             title: clipped(title, LONGEST.0),
             text: clipped(text, LONGEST.1),
-            importance: if urgent { Importance::Urgent } else { Importance::Normal },
+            importance: if urgent {
+                Importance::Urgent
+            } else {
+                Importance::Normal
+            },
             tag: Some(tag.to_owned()),
         };
         let posted = self.book().post(program, notification, now());
@@ -204,7 +225,9 @@ impl bus::notify::Handler for Notifications {
             self.changed();
             Ok(())
         } else {
-            Err(format!("there is no notification {id} that {name} may take away"))
+            Err(format!(
+                "there is no notification {id} that {name} may take away"
+            ))
         }
     }
 
@@ -233,7 +256,10 @@ mod tests {
         book.post("a", note("one", Some("t")), 1).unwrap();
         book.post("b", note("two", Some("t")), 2).unwrap();
         book.post("a", note("three", Some("t")), 3).unwrap();
-        let titles: Vec<_> = book.standing().map(|p| p.notification.title.as_str()).collect();
+        let titles: Vec<_> = book
+            .standing()
+            .map(|p| p.notification.title.as_str())
+            .collect();
         assert_eq!(titles, ["three", "two"]);
     }
 
@@ -243,7 +269,11 @@ mod tests {
         for (program, title) in [("a", "1"), ("b", "2"), ("a", "3"), ("b", "4")] {
             book.post(program, note(title, None), 0).unwrap();
         }
-        let order: Vec<_> = book.grouped().iter().map(|p| p.notification.title.clone()).collect();
+        let order: Vec<_> = book
+            .grouped()
+            .iter()
+            .map(|p| p.notification.title.clone())
+            .collect();
         assert_eq!(order, ["4", "2", "3", "1"]);
     }
 
@@ -262,10 +292,23 @@ mod tests {
     #[test]
     fn what_is_wrong_is_refused_with_a_reason() {
         let mut book = Book::default();
-        assert!(book.post("a", note("  ", None), 0).unwrap_err().contains("title"));
-        assert!(book.post("a", note(&"x".repeat(81), None), 0).unwrap_err().contains("80"));
-        let id = book.post("a", note("lines\nand \u{202e}turns", None), 0).unwrap();
-        assert_eq!(book.standing().next().unwrap().notification.title, "linesand turns");
+        assert!(
+            book.post("a", note("  ", None), 0)
+                .unwrap_err()
+                .contains("title")
+        );
+        assert!(
+            book.post("a", note(&"x".repeat(81), None), 0)
+                .unwrap_err()
+                .contains("80")
+        );
+        let id = book
+            .post("a", note("lines\nand \u{202e}turns", None), 0)
+            .unwrap();
+        assert_eq!(
+            book.standing().next().unwrap().notification.title,
+            "linesand turns"
+        );
         assert!(!book.dismiss(id, Some("b")));
         assert!(book.dismiss(id, Some("a")));
         assert!(!book.dismiss(id, None));

@@ -23,8 +23,11 @@ pub enum Theme {
 }
 
 /// Every theme, in the order of `Preferences.theme` on the screen, with the setting's word.
-pub const THEMES: [(Theme, &str); 3] =
-    [(Theme::ByDaytime, "auto"), (Theme::Light, "light"), (Theme::Dark, "dark")];
+pub const THEMES: [(Theme, &str); 3] = [
+    (Theme::ByDaytime, "auto"),
+    (Theme::Light, "light"),
+    (Theme::Dark, "dark"),
+];
 
 /// The settings that the screen follows.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,19 +130,34 @@ impl Preferences {
 
     /// Each setting that the copy keeps, by its key.
     fn entries(&self) -> Vec<(&'static str, Value)> {
-        let theme = THEMES.iter().find(|(theme, _)| *theme == self.theme).map_or("auto", |t| t.1);
+        let theme = THEMES
+            .iter()
+            .find(|(theme, _)| *theme == self.theme)
+            .map_or("auto", |t| t.1);
         vec![
             ("appearance.theme", Value::Text(theme.into())),
-            ("appearance.accent", Value::Text(ui::ACCENTS[self.accent].into())),
+            (
+                "appearance.accent",
+                Value::Text(ui::ACCENTS[self.accent].into()),
+            ),
             ("appearance.text-size", Value::Integer(self.text_size)),
-            ("appearance.reduce-motion", Value::Boolean(self.reduce_motion)),
-            ("display.screen-off-after", Value::Integer(self.screen_off_after)),
+            (
+                "appearance.reduce-motion",
+                Value::Boolean(self.reduce_motion),
+            ),
+            (
+                "display.screen-off-after",
+                Value::Integer(self.screen_off_after),
+            ),
             ("display.brightness", Value::Integer(self.brightness)),
             ("language", Value::Text(self.language.tag().into())),
             ("time.zone", Value::Text(self.zone.clone())),
             ("time.hours-24", Value::Boolean(self.hours_24)),
             ("lock.hint-seen", Value::Boolean(self.hint_seen)),
-            ("notifications.do-not-disturb", Value::Boolean(self.do_not_disturb)),
+            (
+                "notifications.do-not-disturb",
+                Value::Boolean(self.do_not_disturb),
+            ),
             ("device.name", Value::Text(self.name.clone())),
         ]
     }
@@ -185,10 +203,8 @@ impl Preferences {
 
     /// The copy in a folder; the defaults where there is none that can be read.
     pub fn load(folder: &Path) -> Self {
-        std::fs::read_to_string(folder.join("last-known")).map_or_else(
-            |_| Self::default(),
-            |text| Self::from_text(&text),
-        )
+        std::fs::read_to_string(folder.join("last-known"))
+            .map_or_else(|_| Self::default(), |text| Self::from_text(&text))
     }
 
     /// Keeps the copy: beside the old one first, then in its place. It is not forced to the disk:
@@ -228,8 +244,17 @@ mod tests {
                     appearance.text-size integer 900\n\u{0}\n";
         let preferences = Preferences::from_text(text);
         assert_eq!(preferences.text_size, 200);
-        assert_eq!(Preferences { text_size: 100, ..preferences }, Preferences::default());
-        assert_eq!(Preferences::from_text("something else"), Preferences::default());
+        assert_eq!(
+            Preferences {
+                text_size: 100,
+                ..preferences
+            },
+            Preferences::default()
+        );
+        assert_eq!(
+            Preferences::from_text("something else"),
+            Preferences::default()
+        );
     }
 
     #[test]

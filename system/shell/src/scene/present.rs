@@ -81,11 +81,15 @@ impl Scene {
         let left = 60_000 - (now.second() as u64 * 1000 + now.millisecond() as u64) % 60_000;
         let scene = Rc::downgrade(&self.0);
         // A little late rather than a little early, which would show the old minute again.
-        self.0.minute.start(TimerMode::SingleShot, Duration::from_millis(left + 5), move || {
-            if let Some(inner) = scene.upgrade() {
-                Scene(inner).tell_time();
-            }
-        });
+        self.0.minute.start(
+            TimerMode::SingleShot,
+            Duration::from_millis(left + 5),
+            move || {
+                if let Some(inner) = scene.upgrade() {
+                    Scene(inner).tell_time();
+                }
+            },
+        );
     }
 
     /// Draws the wallpaper when what it is made from has changed.
@@ -98,13 +102,21 @@ impl Scene {
             return;
         }
         self.0.wallpaper.set(Some(made_from));
-        let colour = self.0.window.global::<ui::Palette<'_>>().get_accent().to_argb_u8();
+        let colour = self
+            .0
+            .window
+            .global::<ui::Palette<'_>>()
+            .get_accent()
+            .to_argb_u8();
         let picture = ui::wallpaper::Scene {
             accent: [colour.red, colour.green, colour.blue],
             dark: theme.get_dark(),
         }
         .draw(size.width, size.height);
-        self.0.window.global::<ui::Wallpaper<'_>>().set_image(picture);
+        self.0
+            .window
+            .global::<ui::Wallpaper<'_>>()
+            .set_image(picture);
     }
 
     /// Where everything stands.
@@ -129,7 +141,10 @@ impl Scene {
     /// What the owner chose.
     pub(super) fn present_preferences(&self) {
         let preferences = self.0.preferences.borrow().clone();
-        self.0.navigation.borrow_mut().set_still(preferences.reduce_motion);
+        self.0
+            .navigation
+            .borrow_mut()
+            .set_still(preferences.reduce_motion);
         if let Err(error) = slint::select_bundled_translation(preferences.language.tag()) {
             tracing::warn!("the language {}: {error}", preferences.language.tag());
         }
@@ -138,7 +153,9 @@ impl Scene {
         theme.set_text_scale(preferences.text_size as f32 / 100.0);
         theme.set_reduced_motion(preferences.reduce_motion);
         let global = self.0.window.global::<ui::Preferences<'_>>();
-        let chosen = THEMES.iter().position(|(theme, _)| *theme == preferences.theme);
+        let chosen = THEMES
+            .iter()
+            .position(|(theme, _)| *theme == preferences.theme);
         global.set_theme(chosen.unwrap_or(0) as i32);
         global.set_text_size(preferences.text_size as i32);
         global.set_do_not_disturb(preferences.do_not_disturb);
@@ -149,8 +166,14 @@ impl Scene {
         global.set_brightness(preferences.brightness as f32);
         global.set_network_enabled(preferences.network);
         global.set_time_servers(preferences.time_servers.join(" ").into());
-        self.0.window.global::<ui::Navigation<'_>>().set_hint(!preferences.hint_seen);
-        self.0.window.global::<ui::Device<'_>>().set_name(preferences.name.as_str().into());
+        self.0
+            .window
+            .global::<ui::Navigation<'_>>()
+            .set_hint(!preferences.hint_seen);
+        self.0
+            .window
+            .global::<ui::Device<'_>>()
+            .set_name(preferences.name.as_str().into());
     }
 
     /// Links, addresses and names.
@@ -158,7 +181,10 @@ impl Scene {
         let known = self.0.known.borrow();
         let Some(state) = &known.network else { return };
         let global = self.0.window.global::<ui::Network<'_>>();
-        let links = state.links.iter().filter(|l| l.kind != bus::network::LinkKind::Loopback);
+        let links = state
+            .links
+            .iter()
+            .filter(|l| l.kind != bus::network::LinkKind::Loopback);
         let address = links
             .clone()
             .flat_map(|link| &link.addresses)
@@ -198,21 +224,29 @@ impl Scene {
     /// The services, and the one whose page is open.
     pub(super) fn present_services(&self) {
         let known = self.0.known.borrow();
-        let Some(services) = &known.services else { return };
+        let Some(services) = &known.services else {
+            return;
+        };
         let language = self.0.preferences.borrow().language;
         let global = self.0.window.global::<ui::Services<'_>>();
-        let running = |state| matches!(state, ui::ServiceState::Running | ui::ServiceState::Waiting);
+        let running =
+            |state| matches!(state, ui::ServiceState::Running | ui::ServiceState::Waiting);
         let troubled = |state| {
             matches!(
                 state,
                 ui::ServiceState::Failed | ui::ServiceState::Broken | ui::ServiceState::BackingOff
             )
         };
-        let shown: Vec<ui::Service> =
-            services.values().map(|service| row(service, language)).collect();
+        let shown: Vec<ui::Service> = services
+            .values()
+            .map(|service| row(service, language))
+            .collect();
         global.set_running(shown.iter().filter(|s| running(s.state)).count() as i32);
         global.set_troubled(shown.iter().filter(|s| troubled(s.state)).count() as i32);
-        if let Some(service) = shown.iter().find(|s| s.name == known.shown_service.as_str()) {
+        if let Some(service) = shown
+            .iter()
+            .find(|s| s.name == known.shown_service.as_str())
+        {
             global.set_shown(service.clone());
         }
         global.set_all(model(shown));
@@ -221,7 +255,9 @@ impl Scene {
 
     /// What this device is.
     pub(super) fn present_device(&self) {
-        let Known { device, resources, .. } = &*self.0.known.borrow();
+        let Known {
+            device, resources, ..
+        } = &*self.0.known.borrow();
         let language = self.0.preferences.borrow().language;
         let global = self.0.window.global::<ui::Device<'_>>();
         if let Some(device) = device {
@@ -239,7 +275,12 @@ impl Scene {
         if let Some(used) = resources {
             let busy = used.memory_total.saturating_sub(used.memory_available);
             global.set_memory(
-                format!("{} / {}", language.bytes(busy), language.bytes(used.memory_total)).into(),
+                format!(
+                    "{} / {}",
+                    language.bytes(busy),
+                    language.bytes(used.memory_total)
+                )
+                .into(),
             );
             global.set_memory_share(busy as f32 / used.memory_total.max(1) as f32);
             global.set_uptime(language.duration(used.uptime / 1_000_000).into());
@@ -249,7 +290,9 @@ impl Scene {
     /// How full the storage is.
     pub(super) fn present_storage(&self) {
         let known = self.0.known.borrow();
-        let Some(volumes) = &known.volumes else { return };
+        let Some(volumes) = &known.volumes else {
+            return;
+        };
         let language = self.0.preferences.borrow().language;
         let global = self.0.window.global::<ui::Storage<'_>>();
         let share = |v: &bus::device::Volume| v.used as f32 / v.size.max(1) as f32;

@@ -33,31 +33,120 @@ const fn entry(
     place: [&'static str; 3],
     words: &'static str,
 ) -> Entry {
-    Entry { room, title, place, words }
+    Entry {
+        room,
+        title,
+        place,
+        words,
+    }
 }
 
 const ENTRIES: [Entry; 21] = [
     entry("display", DISPLAY, SETTINGS, "screen 屏幕"),
-    entry("display", ["Light and dark", "浅色与深色", "Claro y oscuro"], DISPLAY, "theme night day tema noche 主题 夜间"),
-    entry("display", ["Accent", "强调色", "Color de acento"], DISPLAY, "colour color wallpaper fondo 颜色 壁纸"),
-    entry("display", ["Text size", "文字大小", "Tamaño del texto"], DISPLAY, "font large letra fuente 字体 字号"),
-    entry("display", ["Reduced motion", "减少动态效果", "Menos movimiento"], DISPLAY, "animation animación 动画"),
-    entry("display", ["Screen goes off after", "自动熄屏", "La pantalla se apaga tras"], DISPLAY, "sleep lock timeout reposo bloqueo 休眠 锁定"),
-    entry("language", ["Language", "语言", "Idioma"], SETTINGS, "english español 中文 chinese spanish inglés chino"),
+    entry(
+        "display",
+        ["Light and dark", "浅色与深色", "Claro y oscuro"],
+        DISPLAY,
+        "theme night day tema noche 主题 夜间",
+    ),
+    entry(
+        "display",
+        ["Accent", "强调色", "Color de acento"],
+        DISPLAY,
+        "colour color wallpaper fondo 颜色 壁纸",
+    ),
+    entry(
+        "display",
+        ["Text size", "文字大小", "Tamaño del texto"],
+        DISPLAY,
+        "font large letra fuente 字体 字号",
+    ),
+    entry(
+        "display",
+        ["Reduced motion", "减少动态效果", "Menos movimiento"],
+        DISPLAY,
+        "animation animación 动画",
+    ),
+    entry(
+        "display",
+        [
+            "Screen goes off after",
+            "自动熄屏",
+            "La pantalla se apaga tras",
+        ],
+        DISPLAY,
+        "sleep lock timeout reposo bloqueo 休眠 锁定",
+    ),
+    entry(
+        "language",
+        ["Language", "语言", "Idioma"],
+        SETTINGS,
+        "english español 中文 chinese spanish inglés chino",
+    ),
     entry("time", TIME, SETTINGS, "clock date reloj fecha 时钟 日期"),
-    entry("zone", ["Time zone", "时区", "Zona horaria"], TIME, "city ciudad region 城市"),
+    entry(
+        "zone",
+        ["Time zone", "时区", "Zona horaria"],
+        TIME,
+        "city ciudad region 城市",
+    ),
     entry("time", ["24 hours", "24 小时制", "24 horas"], TIME, "am pm"),
-    entry("time", ["Time servers", "时间服务器", "Servidores de hora"], TIME, "ntp"),
+    entry(
+        "time",
+        ["Time servers", "时间服务器", "Servidores de hora"],
+        TIME,
+        "ntp",
+    ),
     entry("network", NETWORK, SETTINGS, "internet cable ethernet"),
-    entry("network", ["Addresses", "地址", "Direcciones"], NETWORK, "ip dhcp gateway puerta de enlace 网关"),
-    entry("network", ["Name servers", "域名服务器", "Servidores de nombres"], NETWORK, "dns"),
-    entry("storage", ["Storage", "存储", "Almacenamiento"], SETTINGS, "disk space disco espacio 磁盘 空间"),
-    entry("services", ["Services", "服务", "Servicios"], SETTINGS, "programs sandbox memory restart programas memoria reiniciar 程序 沙盒 内存"),
-    entry("about", ABOUT, SETTINGS, "information device version información dispositivo 信息 设备"),
+    entry(
+        "network",
+        ["Addresses", "地址", "Direcciones"],
+        NETWORK,
+        "ip dhcp gateway puerta de enlace 网关",
+    ),
+    entry(
+        "network",
+        ["Name servers", "域名服务器", "Servidores de nombres"],
+        NETWORK,
+        "dns",
+    ),
+    entry(
+        "storage",
+        ["Storage", "存储", "Almacenamiento"],
+        SETTINGS,
+        "disk space disco espacio 磁盘 空间",
+    ),
+    entry(
+        "services",
+        ["Services", "服务", "Servicios"],
+        SETTINGS,
+        "programs sandbox memory restart programas memoria reiniciar 程序 沙盒 内存",
+    ),
+    entry(
+        "about",
+        ABOUT,
+        SETTINGS,
+        "information device version información dispositivo 信息 设备",
+    ),
     entry("about", ["Name", "名称", "Nombre"], ABOUT, "rename cambiar"),
-    entry("about", ["Release", "版本", "Versión"], ABOUT, "edition kernel slot edición núcleo 内核"),
-    entry("about", ["Updates", "更新", "Actualizaciones"], ABOUT, "firmware"),
-    entry("about", ["Memory in use", "已用内存", "Memoria en uso"], ABOUT, "ram"),
+    entry(
+        "about",
+        ["Release", "版本", "Versión"],
+        ABOUT,
+        "edition kernel slot edición núcleo 内核",
+    ),
+    entry(
+        "about",
+        ["Updates", "更新", "Actualizaciones"],
+        ABOUT,
+        "firmware",
+    ),
+    entry(
+        "about",
+        ["Memory in use", "已用内存", "Memoria en uso"],
+        ABOUT,
+        "ram",
+    ),
 ];
 
 /// The pages that have every word of what was typed, those first whose title begins with it.
@@ -74,7 +163,11 @@ pub fn search(typed: &str, language: Language) -> Vec<Found> {
             let text = format!("{} {}", entry.title.join(" "), entry.words).to_lowercase();
             words.iter().all(|word| text.contains(word))
         })
-        .map(|entry| Found { room: entry.room, title: entry.title[pick], place: entry.place[pick] })
+        .map(|entry| Found {
+            room: entry.room,
+            title: entry.title[pick],
+            place: entry.place[pick],
+        })
         .collect();
     found.sort_by_key(|found| !found.title.to_lowercase().starts_with(words[0]));
     found
@@ -95,7 +188,10 @@ mod tests {
     fn words_of_any_language_find_and_the_screen_s_language_answers() {
         assert_eq!(search("text", Language::English)[0].title, "Text size");
         assert_eq!(search("时区", Language::Chinese)[0].room, "zone");
-        assert_eq!(search("dns", Language::Spanish)[0].title, "Servidores de nombres");
+        assert_eq!(
+            search("dns", Language::Spanish)[0].title,
+            "Servidores de nombres"
+        );
         assert_eq!(search("  ", Language::English), []);
         assert_eq!(search("teleport", Language::English), []);
     }

@@ -34,7 +34,12 @@ impl Spring {
     /// At rest, open or closed.
     pub fn resting(open: bool) -> Self {
         let at = f32::from(u8::from(open));
-        Self { at, speed: 0.0, target: at, held: None }
+        Self {
+            at,
+            speed: 0.0,
+            target: at,
+            held: None,
+        }
     }
 
     /// Where it is, from 0 to 1.
@@ -71,7 +76,10 @@ impl Spring {
     /// A finger catches it where it is.
     pub fn catch(&mut self) {
         self.speed = 0.0;
-        self.held = Some(Hold { began_at: self.at, moved: None });
+        self.held = Some(Hold {
+            began_at: self.at,
+            moved: None,
+        });
     }
 
     /// The finger is this far from where it caught it.
@@ -93,11 +101,18 @@ impl Spring {
     pub fn release(&mut self, now: Duration) {
         let Some(hold) = self.held.take() else { return };
         // A finger that rested before it let go gives no speed.
-        if hold.moved.is_none_or(|moved| now.saturating_sub(moved) > Duration::from_millis(90)) {
+        if hold
+            .moved
+            .is_none_or(|moved| now.saturating_sub(moved) > Duration::from_millis(90))
+        {
             self.speed = 0.0;
         }
         self.speed = self.speed.clamp(-12.0, 12.0);
-        self.target = if self.at + self.speed * LOOK_AHEAD > 0.5 { 1.0 } else { 0.0 };
+        self.target = if self.at + self.speed * LOOK_AHEAD > 0.5 {
+            1.0
+        } else {
+            0.0
+        };
     }
 
     /// Lets time pass. Does nothing while it is held or rests.

@@ -51,7 +51,9 @@ impl Scene {
         self.wire_rooms(&scene);
         self.wire_keyboard(&scene);
         let handle = scene.clone();
-        self.0.window.on_resized(move || handle.with(Scene::present_wallpaper));
+        self.0
+            .window
+            .on_resized(move || handle.with(Scene::present_wallpaper));
     }
 
     fn wire_navigation(&self, scene: &Handle) {
@@ -161,7 +163,11 @@ impl Scene {
         let handle = scene.clone();
         global.on_hide_banner(move || {
             handle.with(|scene| {
-                scene.0.window.global::<ui::Notifications<'_>>().set_banner_shown(false);
+                scene
+                    .0
+                    .window
+                    .global::<ui::Notifications<'_>>()
+                    .set_banner_shown(false);
             });
         });
     }
@@ -180,7 +186,9 @@ impl Scene {
         });
         let handle = scene.clone();
         global.on_set_accent(move |index| {
-            let index = usize::try_from(index).unwrap_or(0).min(ui::ACCENTS.len() - 1);
+            let index = usize::try_from(index)
+                .unwrap_or(0)
+                .min(ui::ACCENTS.len() - 1);
             handle.set("appearance.accent", Value::Text(ui::ACCENTS[index].into()));
         });
         let handle = scene.clone();
@@ -215,14 +223,20 @@ impl Scene {
         });
         let handle = scene.clone();
         global.on_set_brightness(move |percent| {
-            handle.set("display.brightness", Value::Integer((percent.round() as i64).max(5)));
+            handle.set(
+                "display.brightness",
+                Value::Integer((percent.round() as i64).max(5)),
+            );
         });
         let handle = scene.clone();
         global.on_set_zone(move |id| handle.set("time.zone", Value::Text(id.to_string())));
         let handle = scene.clone();
         global.on_set_time_servers(move |text| {
             let servers = text.split([' ', ',', '\n']).filter(|name| !name.is_empty());
-            handle.set("time.servers", Value::Texts(servers.map(str::to_owned).collect()));
+            handle.set(
+                "time.servers",
+                Value::Texts(servers.map(str::to_owned).collect()),
+            );
         });
         let handle = scene.clone();
         global.on_search_zones(move |typed| handle.with(|scene| scene.search_zones(&typed)));
@@ -230,17 +244,20 @@ impl Scene {
 
     fn wire_rooms(&self, scene: &Handle) {
         let handle = scene.clone();
-        self.0.window.global::<ui::Device<'_>>().on_rename(move |name| {
-            let name = name.trim();
-            handle.with(|scene| {
-                if name.is_empty() {
-                    // An empty name is no name: show the one that stands.
-                    scene.present_preferences();
-                } else {
-                    scene.set("device.name", Value::Text(name.to_owned()));
-                }
+        self.0
+            .window
+            .global::<ui::Device<'_>>()
+            .on_rename(move |name| {
+                let name = name.trim();
+                handle.with(|scene| {
+                    if name.is_empty() {
+                        // An empty name is no name: show the one that stands.
+                        scene.present_preferences();
+                    } else {
+                        scene.set("device.name", Value::Text(name.to_owned()));
+                    }
+                });
             });
-        });
         let services = self.0.window.global::<ui::Services<'_>>();
         let handle = scene.clone();
         services.on_show(move |name| {
@@ -254,18 +271,21 @@ impl Scene {
             handle.with(|scene| scene.ask(Request::RestartService(name.to_string())));
         });
         let handle = scene.clone();
-        self.0.window.global::<ui::Search<'_>>().on_search(move |typed| {
-            handle.with(|scene| {
-                let language = scene.0.preferences.borrow().language;
-                let found = search(&typed, language).into_iter().map(|found| ui::Found {
-                    room: found.room.into(),
-                    title: found.title.into(),
-                    place: found.place.into(),
+        self.0
+            .window
+            .global::<ui::Search<'_>>()
+            .on_search(move |typed| {
+                handle.with(|scene| {
+                    let language = scene.0.preferences.borrow().language;
+                    let found = search(&typed, language).into_iter().map(|found| ui::Found {
+                        room: found.room.into(),
+                        title: found.title.into(),
+                        place: found.place.into(),
+                    });
+                    let found = ModelRc::new(VecModel::from_iter(found));
+                    scene.0.window.global::<ui::Search<'_>>().set_found(found);
                 });
-                let found = ModelRc::new(VecModel::from_iter(found));
-                scene.0.window.global::<ui::Search<'_>>().set_found(found);
             });
-        });
     }
 
     fn wire_keyboard(&self, scene: &Handle) {
@@ -284,7 +304,10 @@ impl Scene {
     /// Asks for the end, and says so.
     fn leave(&self, leaving: ui::Leaving, request: Request) {
         self.navigate(|navigation| navigation.ask_power(PowerMenu::Closed));
-        self.0.window.global::<ui::Navigation<'_>>().set_leaving(leaving);
+        self.0
+            .window
+            .global::<ui::Navigation<'_>>()
+            .set_leaving(leaving);
         self.ask(request);
     }
 

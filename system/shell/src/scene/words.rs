@@ -97,7 +97,11 @@ impl Language {
             Self::Spanish => {
                 let name = self.month_name(time);
                 let mut letters = name.chars();
-                let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+                let first: String = letters
+                    .next()
+                    .into_iter()
+                    .flat_map(char::to_uppercase)
+                    .collect();
                 format!("{first}{} de {year}", letters.as_str())
             }
         }
@@ -129,7 +133,11 @@ impl Language {
     pub fn when(self, happened: &Zoned, now: &Zoned, hours_24: bool) -> String {
         if happened.date() == now.date() {
             let (time, half) = self.time(happened, hours_24);
-            if half.is_empty() { time } else { format!("{time} {half}") }
+            if half.is_empty() {
+                time
+            } else {
+                format!("{time} {half}")
+            }
         } else {
             self.date(happened)
         }
@@ -159,8 +167,7 @@ impl Language {
             ["天", "小时", "分钟", "秒"],
             ["d", "h", "min", "s"],
         ]);
-        let (days, hours, minutes) =
-            (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+        let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
         if days > 0 {
             format!("{days} {day} {hours} {hour}")
         } else if hours > 0 {
@@ -207,11 +214,13 @@ impl Language {
                 problem.clone(),
             ),
             Trouble::Settings(notice) => (
-                self.pick(["About your settings", "关于你的设置", "Sobre tus ajustes"]).into(),
+                self.pick(["About your settings", "关于你的设置", "Sobre tus ajustes"])
+                    .into(),
                 notice.clone(),
             ),
             Trouble::NotDone(reason) => (
-                self.pick(["That did not work", "未能完成", "No se pudo hacer"]).into(),
+                self.pick(["That did not work", "未能完成", "No se pudo hacer"])
+                    .into(),
                 reason.clone(),
             ),
         }
@@ -221,9 +230,9 @@ impl Language {
     pub fn time_source(self, source: &super::updates::TimeSource) -> String {
         use super::updates::TimeSource;
         match source {
-            TimeSource::HardwareClock => {
-                self.pick(["The device's clock", "设备时钟", "El reloj del dispositivo"]).into()
-            }
+            TimeSource::HardwareClock => self
+                .pick(["The device's clock", "设备时钟", "El reloj del dispositivo"])
+                .into(),
             TimeSource::Server(name) => name.clone(),
             TimeSource::Owner => self.pick(["You", "由你设置", "Tú"]).into(),
         }
@@ -253,7 +262,10 @@ mod tests {
     use jiff::{Zoned, civil::date, tz::TimeZone};
 
     fn sunday() -> Zoned {
-        date(2026, 11, 22).at(15, 4, 0, 0).to_zoned(TimeZone::UTC).unwrap()
+        date(2026, 11, 22)
+            .at(15, 4, 0, 0)
+            .to_zoned(TimeZone::UTC)
+            .unwrap()
     }
 
     #[test]
@@ -262,19 +274,37 @@ mod tests {
             .iter()
             .map(|l| (l.weekday(&sunday()), l.date(&sunday()), l.month(&sunday())))
             .collect();
-        assert_eq!(dates[0], ("Sunday", "22 November".into(), "November 2026".into()));
+        assert_eq!(
+            dates[0],
+            ("Sunday", "22 November".into(), "November 2026".into())
+        );
         assert_eq!(dates[1], ("星期日", "11月22日".into(), "2026年11月".into()));
-        assert_eq!(dates[2], ("Domingo", "22 de noviembre".into(), "Noviembre de 2026".into()));
+        assert_eq!(
+            dates[2],
+            (
+                "Domingo",
+                "22 de noviembre".into(),
+                "Noviembre de 2026".into()
+            )
+        );
     }
 
     #[test]
     fn both_ways_to_count_hours() {
-        let at = |hour| date(2026, 1, 1).at(hour, 5, 0, 0).to_zoned(TimeZone::UTC).unwrap();
+        let at = |hour| {
+            date(2026, 1, 1)
+                .at(hour, 5, 0, 0)
+                .to_zoned(TimeZone::UTC)
+                .unwrap()
+        };
         let english = Language::English;
         assert_eq!(english.time(&at(0), true), ("00:05".into(), ""));
         assert_eq!(english.time(&at(0), false), ("12:05".into(), "AM"));
         assert_eq!(english.time(&at(12), false), ("12:05".into(), "PM"));
-        assert_eq!(Language::Chinese.time(&at(23), false), ("11:05".into(), "下午"));
+        assert_eq!(
+            Language::Chinese.time(&at(23), false),
+            ("11:05".into(), "下午")
+        );
     }
 
     #[test]

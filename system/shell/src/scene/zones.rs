@@ -69,8 +69,11 @@ impl Zones {
     /// The zones whose name has every word that was typed, at most 40, west to east where nothing
     /// was typed.
     pub fn search(&self, typed: &str, now: Timestamp) -> Vec<Listed> {
-        let words: Vec<String> =
-            typed.to_lowercase().split_whitespace().map(str::to_owned).collect();
+        let words: Vec<String> = typed
+            .to_lowercase()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
         if words.is_empty() {
             return FIRST.iter().filter_map(|id| self.listed(id, now)).collect();
         }
@@ -81,7 +84,9 @@ impl Zones {
                 let name = name.as_str();
                 let plain = name.to_lowercase().replace(['_', '/'], " ");
                 (name.contains('/') || name == "UTC")
-                    && !["posix/", "right/", "SystemV/"].iter().any(|p| name.starts_with(p))
+                    && !["posix/", "right/", "SystemV/"]
+                        .iter()
+                        .any(|p| name.starts_with(p))
                     && words.iter().all(|word| plain.contains(word.as_str()))
             })
             .filter_map(|name| self.listed(name.as_str(), now))
@@ -97,7 +102,11 @@ impl Zones {
         let zone = self.0.get(id).ok()?;
         let (region, city) = id.rsplit_once('/').unwrap_or(("", id));
         let seconds = zone.to_offset(now).seconds();
-        let (sign, seconds) = if seconds < 0 { ('−', -seconds) } else { ('+', seconds) };
+        let (sign, seconds) = if seconds < 0 {
+            ('−', -seconds)
+        } else {
+            ('+', seconds)
+        };
         Some(Listed {
             id: id.to_owned(),
             city: city.replace('_', " "),
@@ -124,7 +133,12 @@ mod tests {
         assert_eq!(found[0].id, "Europe/Madrid");
         assert_eq!(found[0].city, "Madrid");
         assert_eq!(found[0].offset, "+01:00");
-        assert!(zones().search("new york", now).iter().any(|z| z.id == "America/New_York"));
+        assert!(
+            zones()
+                .search("new york", now)
+                .iter()
+                .any(|z| z.id == "America/New_York")
+        );
         assert!(zones().search("nowhere at all", now).is_empty());
     }
 
