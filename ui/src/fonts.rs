@@ -129,7 +129,7 @@ fn is_wanted(path: &Path) -> bool {
         .unwrap_or_default();
     matches!(extension, "otf" | "ttf" | "ttc")
         && WANTED.iter().any(|wanted| match *wanted {
-            "NotoSansCJK" => stem.starts_with(wanted) && !stem.ends_with("Bold"),
+            "NotoSansCJK" => stem.starts_with(wanted),
             other => stem == other,
         })
 }
