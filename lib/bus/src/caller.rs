@@ -83,6 +83,18 @@ impl Grants {
         fs::rename(new, Self::path(bus))
     }
 
+    /// Whether a user may call an interface of a server that runs as user `own`.
+    ///
+    /// Root may anyway; and where no manifest has the user and the server runs as the same one, as
+    /// on a desktop, there is no boundary between the two that this could guard.
+    pub fn allow(&self, user: u32, interface: &str, own: u32) -> bool {
+        match self.of_user(user) {
+            _ if user == 0 => true,
+            Some(grant) => grant.calls.iter().any(|call| call == interface),
+            None => user == own,
+        }
+    }
+
     /// The program that runs under a user.
     pub fn of_user(&self, user: u32) -> Option<&Grant> {
         self.programs.iter().find(|program| program.user == user)
@@ -108,6 +120,36 @@ mod tests {
         assert_eq!(Grants::load(folder.path()).unwrap(), grants);
         assert_eq!(grants.of_user(1004).unwrap().name, "shell");
         assert_eq!(grants.of_user(1005), None);
+    }
+
+    #[test]
+    fn a_program_calls_what_its_manifest_lists_and_nothing_else() {
+        let calls = vec!["hyper:time/time@1.0.0".to_owned()];
+        let grants = Grants {
+            programs: vec![Grant {
+                name: "shell".into(),
+                user: 1004,
+                calls,
+            }],
+        };
+        assert!(grants.allow(1004, "hyper:time/time@1.0.0", 1003));
+        assert!(!grants.allow(1004, "hyper:time/time@1.1.0", 1003));
+        assert!(!grants.allow(1004, "hyper:power/power@1.0.0", 0));
+        // Not even when it asks a server of its own user: on a device each has its own.
+        assert!(!grants.allow(1004, "hyper:power/power@1.0.0", 1004));
+        assert!(
+            !grants.allow(1005, "hyper:time/time@1.0.0", 1003),
+            "nobody's manifest"
+        );
+        assert!(
+            !grants.allow(1005, "hyper:time/time@1.0.0", 0),
+            "nor is it root's own"
+        );
+        assert!(grants.allow(0, "hyper:power/power@1.0.0", 1003), "root");
+        assert!(
+            grants.allow(1000, "hyper:time/time@1.0.0", 1000),
+            "a desktop"
+        );
     }
 
     #[test]

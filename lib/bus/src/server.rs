@@ -302,11 +302,7 @@ fn identify(
     });
     let user = peer.uid();
     let grant = grants.of_user(user);
-    // Root may do it anyway; and where all run as one user, as on a desktop, there is no boundary.
-    let own = rustix::process::geteuid().as_raw();
-    let granted = user == 0
-        || (own != 0 && user == own && grant.is_none())
-        || grant.is_some_and(|grant| grant.calls.iter().any(|call| call == interface));
+    let granted = grants.allow(user, interface, rustix::process::geteuid().as_raw());
     let caller = Caller {
         user,
         process: peer.pid().unwrap_or(0),

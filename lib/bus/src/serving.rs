@@ -255,3 +255,116 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::health;
+    use crate::server::Interface;
+
+    struct Well;
+
+    impl health::Handler for Well {
+        async fn check(&self, _: Caller) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    /// A connection of a caller that is granted its interface or not.
+    fn connect(granted: bool) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let health: Interface = health::interface(Well);
+        let interfaces = HashMap::from([(health.id, health)]);
+        let caller = Caller {
+            user: 1004,
+            process: 0,
+            program: Some("shell".into()),
+        };
+        tokio::spawn(serve(
+            theirs,
+            health::ID.into(),
+            caller,
+            granted,
+            Arc::new(Served { interfaces }),
+        ));
+        ours
+    }
+
+    /// Sends a message and reads the frame that answers it.
+    async fn ask(socket: &mut UnixStream, stream: u32, message: &[u8]) -> Frame {
+        let mut out = BytesMut::new();
+        frame::encode(&mut out, stream, Kind::Open, message, true);
+        socket.write_all(&out).await.unwrap();
+        let mut input = BytesMut::new();
+        loop {
+            if let Some(frame) = frame::decode(&mut input).unwrap() {
+                return frame;
+            }
+            assert_ne!(
+                socket.read_buf(&mut input).await.unwrap(),
+                0,
+                "the connection ended"
+            );
+        }
+    }
+
+    async fn refused(socket: &mut UnixStream, stream: u32, message: &[u8]) -> (Refusal, String) {
+        let frame = ask(socket, stream, message).await;
+        assert_eq!((frame.stream, frame.kind), (stream, Kind::Reset));
+        frame::decode_reset(&frame.payload)
+    }
+
+    #[tokio::test]
+    async fn a_caller_without_a_grant_is_told_so_whatever_it_asks() {
+        let mut socket = connect(false);
+        let call = invocation::encode_call(health::ID, "check", ()).unwrap();
+        assert_eq!(
+            refused(&mut socket, 1, &call).await,
+            (Refusal::NotGranted, "shell".into())
+        );
+        assert_eq!(
+            refused(&mut socket, 2, b"noise").await,
+            (Refusal::NotGranted, "shell".into())
+        );
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_answered_is_refused_and_the_connection_goes_on() {
+        let mut socket = connect(true);
+        let call = |interface, function| invocation::encode_call(interface, function, ()).unwrap();
+        let other = call("hyper:power/power@1.0.0", "power-off");
+        assert_eq!(
+            refused(&mut socket, 1, &other).await.0,
+            Refusal::UnknownInterface
+        );
+        assert_eq!(
+            refused(&mut socket, 2, &call(health::ID, "chekc")).await.0,
+            Refusal::UnknownFunction
+        );
+        assert_eq!(
+            refused(&mut socket, 3, b"noise").await.0,
+            Refusal::Unreadable
+        );
+        let much = invocation::encode_call(health::ID, "check", ("more",)).unwrap();
+        assert_eq!(refused(&mut socket, 4, &much).await.0, Refusal::Unreadable);
+        let answer = ask(&mut socket, 5, &call(health::ID, "check")).await;
+        assert_eq!((answer.kind, answer.end), (Kind::Data, true));
+    }
+
+    #[tokio::test]
+    async fn the_number_of_a_stream_is_used_once() {
+        let mut socket = connect(true);
+        let call = invocation::encode_call(health::ID, "check", ()).unwrap();
+        ask(&mut socket, 7, &call).await;
+        let mut out = BytesMut::new();
+        frame::encode(&mut out, 7, Kind::Open, &call, true);
+        socket.write_all(&out).await.unwrap();
+        assert_eq!(
+            socket.read(&mut [0; 64]).await.unwrap(),
+            0,
+            "the connection ends"
+        );
+    }
+}
