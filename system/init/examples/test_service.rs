@@ -32,7 +32,9 @@ impl bus::names::Handler for Orders {
             }
             "talk" => {
                 for number in 0..20_000 {
-                    println!("<5>line {number} of many, to see what becomes of a log that is filled");
+                    println!(
+                        "<5>line {number} of many, to see what becomes of a log that is filled"
+                    );
                 }
                 Ok(Vec::new())
             }
@@ -49,18 +51,28 @@ fn sandbox() -> Vec<String> {
         Err(error) => format!("{what}: {:?}", rustix::io::Errno::from_io_error(&error)),
     };
     // SAFETY: none of these calls takes a pointer; at worst they succeed.
-    let call = |result: i64| if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) };
+    let call = |result: i64| {
+        if result < 0 {
+            Err(std::io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
+    };
     let mount = rustix::mount::mount("tmpfs", "/dev", "tmpfs", MountFlags::empty(), None);
     let raw = rustix::net::socket(AddressFamily::INET, SocketType::RAW, None);
     let inet = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None);
     let packet = rustix::net::socket(AddressFamily::PACKET, SocketType::RAW, None);
-    let module = File::open("/dev/null").and_then(|file| {
-        rustix::system::finit_module(&file, c"", 0).map_err(Into::into)
-    });
+    let module = File::open("/dev/null")
+        .and_then(|file| rustix::system::finit_module(&file, c"", 0).map_err(Into::into));
     let own = std::env::var("HYPER_DATA").unwrap_or_default();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |key: &str| {
-        status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or("?").trim().to_owned()
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(key))
+            .unwrap_or("?")
+            .trim()
+            .to_owned()
     };
     let list = |folder: &str| {
         let mut names: Vec<_> = std::fs::read_dir(folder)
@@ -79,21 +91,49 @@ fn sandbox() -> Vec<String> {
         outcome("packet socket", packet.map(drop).map_err(Into::into)),
         outcome("module", module),
         // SAFETY: unshare takes flags only.
-        outcome("unshare", call(unsafe { libc::unshare(libc::CLONE_NEWUSER) }.into())),
+        outcome(
+            "unshare",
+            call(unsafe { libc::unshare(libc::CLONE_NEWUSER) }.into()),
+        ),
         // SAFETY: PTRACE_TRACEME ignores its pointers.
-        outcome("trace", call(unsafe {
-            libc::ptrace(libc::PTRACE_TRACEME, 0, std::ptr::null_mut::<u8>(), std::ptr::null_mut::<u8>())
-        })),
-        outcome("write own data", std::fs::write(format!("{own}/probe"), "x")),
+        outcome(
+            "trace",
+            call(unsafe {
+                libc::ptrace(
+                    libc::PTRACE_TRACEME,
+                    0,
+                    std::ptr::null_mut::<u8>(),
+                    std::ptr::null_mut::<u8>(),
+                )
+            }),
+        ),
+        outcome(
+            "write own data",
+            std::fs::write(format!("{own}/probe"), "x"),
+        ),
         outcome("write /", std::fs::write("/probe", "x")),
         outcome("write /dev", std::fs::write("/dev/probe", "x")),
-        outcome("read other data", std::fs::read_dir("/data/other").map(drop)),
+        outcome(
+            "read other data",
+            std::fs::read_dir("/data/other").map(drop),
+        ),
         outcome("read log", std::fs::read_dir("/data/log").map(drop)),
         outcome("read init", File::open("/system/init").map(drop)),
-        outcome("run itself", Command::new("/proc/self/exe").arg("nothing").status().map(drop)),
+        outcome(
+            "run itself",
+            Command::new("/proc/self/exe")
+                .arg("nothing")
+                .status()
+                .map(drop),
+        ),
         format!("user {} {}", field("Uid:"), field("Gid:")),
         format!("groups {}", field("Groups:")),
-        format!("capabilities {} {} {}", field("CapEff:"), field("CapBnd:"), field("CapAmb:")),
+        format!(
+            "capabilities {} {} {}",
+            field("CapEff:"),
+            field("CapBnd:"),
+            field("CapAmb:")
+        ),
         format!("no new privileges {}", field("NoNewPrivs:")),
         format!("process {}", std::process::id()),
         format!("root: {}", list("/")),
@@ -125,7 +165,9 @@ async fn stubborn() -> std::io::Result<()> {
 
 fn main() -> ExitCode {
     let order = std::env::args().nth(1).unwrap_or_default();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let result = runtime.and_then(|runtime| match order.as_str() {
         "serve" => runtime.block_on(serve()),
         "stubborn" => runtime.block_on(stubborn()),

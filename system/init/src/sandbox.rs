@@ -225,7 +225,11 @@ fn environment(
     run: &Path,
 ) -> Vec<(String, String)> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let interfaces: Vec<_> = manifest.serves.iter().map(|interface| interface.as_str()).collect();
+    let interfaces: Vec<_> = manifest
+        .serves
+        .iter()
+        .map(|interface| interface.as_str())
+        .collect();
     let mut environment = vec![
         ("HYPER_BUS", text(&place.bus())),
         ("HYPER_DATA", text(data)),

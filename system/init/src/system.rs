@@ -275,8 +275,7 @@ impl System {
 
     /// Takes in every process that ended, ours and those that were left to process 1.
     fn reap(&mut self) {
-        while let Ok(Some((process, status))) = rustix::process::wait(WaitOptions::NOHANG)
-        {
+        while let Ok(Some((process, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             let process = process.as_raw_nonzero().get().cast_unsigned();
             let found = self
                 .services

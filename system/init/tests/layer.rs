@@ -26,23 +26,44 @@ impl Layer {
         let path = |name: &str| folder.path().join(name);
         std::fs::create_dir_all(path("system/services")).unwrap();
         std::fs::copy(test_service(), path("system/test_service")).unwrap();
-        std::fs::write(path("system/release.toml"), "version = \"0\"\ndevelopment = true\n").unwrap();
-        std::fs::write(path("system/product.toml"), "name = \"desktop\"\nmodel = \"A desk\"\n").unwrap();
+        std::fs::write(
+            path("system/release.toml"),
+            "version = \"0\"\ndevelopment = true\n",
+        )
+        .unwrap();
+        std::fs::write(
+            path("system/product.toml"),
+            "name = \"desktop\"\nmodel = \"A desk\"\n",
+        )
+        .unwrap();
         for (user, (name, text)) in (1001..).zip(services) {
             let head = format!(
                 "description = \"A test\"\nprogram = \"/system/test_service\"\nuser = {user}\n"
             );
-            std::fs::write(path("system/services").join(format!("{name}.toml")), head + text).unwrap();
+            std::fs::write(
+                path("system/services").join(format!("{name}.toml")),
+                head + text,
+            )
+            .unwrap();
         }
         let process = Command::new(env!("CARGO_BIN_EXE_init"))
             .arg("--layer")
-            .args([Path::new("--system"), &path("system"), Path::new("--data"), &path("data")])
+            .args([
+                Path::new("--system"),
+                &path("system"),
+                Path::new("--data"),
+                &path("data"),
+            ])
             .args([Path::new("--run"), &path("run")])
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let bus = bus::Client::new(bus::Address::Here(path("run/bus"))).with_deadline(LIMIT);
-        let layer = Self { process, bus, folder };
+        let layer = Self {
+            process,
+            bus,
+            folder,
+        };
         let begun = Instant::now();
         while bus::services::all(&layer.bus).await.is_err() {
             assert!(begun.elapsed() < LIMIT, "the layer does not answer");
@@ -53,7 +74,9 @@ impl Layer {
 
     async fn service(&self, name: &str) -> Service {
         let all = bus::services::all(&self.bus).await.unwrap();
-        all.into_iter().find(|service| service.name == name).unwrap()
+        all.into_iter()
+            .find(|service| service.name == name)
+            .unwrap()
     }
 
     async fn until(&self, name: &str, holds: impl Fn(&Service) -> bool) -> Service {
@@ -118,10 +141,22 @@ async fn the_first_call_starts_a_service_and_a_killed_one_answers_again() {
     let layer = Layer::start(&[("names", NAMES)]).await;
     assert_eq!(layer.service("names").await.state, State::Waiting);
     let first = layer.order("process").await.unwrap();
-    let service = layer.until("names", |service| service.state == State::Running).await;
-    assert_eq!(service.process.map(|process| process.to_string()), first.first().cloned());
-    bus::faults::signal(&layer.bus, "names", 9).await.unwrap().unwrap();
-    layer.until("names", |service| service.restarts == 1 && service.state == State::Running).await;
+    let service = layer
+        .until("names", |service| service.state == State::Running)
+        .await;
+    assert_eq!(
+        service.process.map(|process| process.to_string()),
+        first.first().cloned()
+    );
+    bus::faults::signal(&layer.bus, "names", 9)
+        .await
+        .unwrap()
+        .unwrap();
+    layer
+        .until("names", |service| {
+            service.restarts == 1 && service.state == State::Running
+        })
+        .await;
     assert_ne!(layer.insist("process").await, first);
     let problem = layer.service("names").await.problem;
     assert_eq!(problem.as_deref(), Some("it was ended by SIGKILL"));
@@ -135,7 +170,11 @@ async fn a_service_that_hangs_is_killed_and_answers_again() {
     layer.order("hang").await.unwrap_err();
     assert_ne!(layer.insist("process").await, first);
     let service = layer.until("names", |service| service.restarts > 0).await;
-    assert!(service.problem.is_some_and(|problem| problem.contains("hung")));
+    assert!(
+        service
+            .problem
+            .is_some_and(|problem| problem.contains("hung"))
+    );
 }
 
 #[tokio::test]
@@ -144,8 +183,14 @@ async fn bad_ends_back_off_and_a_broken_manifest_costs_only_itself() {
     let layer = Layer::start(&[("broken", "users = 3"), ("fails", fail), ("names", NAMES)]).await;
     let broken = layer.service("broken").await;
     assert_eq!(broken.state, State::Broken);
-    assert!(broken.problem.is_some_and(|problem| problem.contains("broken.toml:4:1: unknown field")));
-    let failed = layer.until("fails", |service| service.state == State::Failed).await;
+    assert!(
+        broken
+            .problem
+            .is_some_and(|problem| problem.contains("broken.toml:4:1: unknown field"))
+    );
+    let failed = layer
+        .until("fails", |service| service.state == State::Failed)
+        .await;
     assert!(failed.restarts >= 9);
     assert_eq!(failed.problem.as_deref(), Some("it ended with exit code 1"));
     layer.order("process").await.unwrap();
@@ -153,20 +198,38 @@ async fn bad_ends_back_off_and_a_broken_manifest_costs_only_itself() {
 
 #[tokio::test]
 async fn the_end_is_in_order_within_its_deadline_and_the_log_is_bounded() {
-    let stubborn = "arguments = [\"stubborn\"]\nstart = \"boot\"\ncalls = [\"hyper:network/names@1.0.0\"]\n";
+    let stubborn =
+        "arguments = [\"stubborn\"]\nstart = \"boot\"\ncalls = [\"hyper:network/names@1.0.0\"]\n";
     let mut layer = Layer::start(&[("names", NAMES), ("stubborn", stubborn)]).await;
     layer.order("talk").await.unwrap();
-    layer.until("stubborn", |service| service.state == State::Running).await;
-    let processes: Vec<_> = bus::services::all(&layer.bus).await.unwrap().into_iter().filter_map(|service| service.process).collect();
+    layer
+        .until("stubborn", |service| service.state == State::Running)
+        .await;
+    let processes: Vec<_> = bus::services::all(&layer.bus)
+        .await
+        .unwrap()
+        .into_iter()
+        .filter_map(|service| service.process)
+        .collect();
     assert_eq!(processes.len(), 3);
     layer.end();
     for process in processes {
-        assert!(!Path::new(&format!("/proc/{process}/exe")).exists(), "{process} is left");
+        assert!(
+            !Path::new(&format!("/proc/{process}/exe")).exists(),
+            "{process} is left"
+        );
     }
     let files: Vec<_> = std::fs::read_dir(layer.log()).unwrap().flatten().collect();
     assert!(files.len() as u32 <= init::log::FILES);
-    assert!(files.iter().all(|file| file.metadata().unwrap().len() <= init::log::FILE_SIZE));
+    assert!(
+        files
+            .iter()
+            .all(|file| file.metadata().unwrap().len() <= init::log::FILE_SIZE)
+    );
     let text = std::fs::read_to_string(layer.log().join("0.log")).unwrap();
-    assert!(text.contains("5 stubborn not now"), "it was not asked to end");
+    assert!(
+        text.contains("5 stubborn not now"),
+        "it was not asked to end"
+    );
     assert!(text.contains("init stubborn: killed") || text.contains("init turning off"));
 }
