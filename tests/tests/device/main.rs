@@ -1,0 +1,76 @@
+//! Checks of a whole device that share one start of it.
+//!
+//! Starting a machine is what takes long, so the checks of a file here run one after the other on
+//! the same one, in the order in which they are listed; those that need a machine of their own
+//! start it. To add a check, write `fn name(phone: &mut Shared) -> Result<()>` in the module that
+//! it belongs to, or in a new one, and list it below. A check says in its name what must hold and
+//! leaves the device as it found it: awake, unlocked or not, with every service running.
+//!
+//! What fails leaves the console log and a picture of the screen, and says where.
+
+mod lifecycle;
+mod root;
+mod shared;
+
+use std::{
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use self::shared::Shared;
+
+/// A check of the shared device.
+type Check = fn(&mut Shared) -> anyhow::Result<()>;
+
+/// In this order. What ends the device stands last.
+const CHECKS: &[(&str, Check)] = &[
+    (
+        "firmware_starts_the_device_to_its_lock_screen",
+        lifecycle::starts_to_the_lock_screen,
+    ),
+    (
+        "every_service_of_the_product_runs",
+        lifecycle::every_service_runs,
+    ),
+    (
+        "a_killed_service_answers_again",
+        lifecycle::a_killed_service_answers_again,
+    ),
+    (
+        "a_setting_survives_a_restart",
+        lifecycle::settings_survive_a_restart,
+    ),
+    (
+        "a_flipped_byte_in_the_file_system_is_refused",
+        root::flipped_data_is_refused,
+    ),
+    (
+        "a_flipped_byte_in_the_hash_tree_is_refused",
+        root::flipped_tree_is_refused,
+    ),
+    (
+        "the_device_shuts_down_within_its_deadline_and_leaves_its_data_clean",
+        lifecycle::shuts_down_clean,
+    ),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // One device, one check at a time.
+    arguments.test_threads = Some(1);
+    let device = Arc::new(Mutex::new(Shared::new()));
+    let trials = CHECKS
+        .iter()
+        .map(|&(name, check)| {
+            let device = Arc::clone(&device);
+            Trial::test(name, move || {
+                // A check that panicked has failed; the next finds out for itself how the device is.
+                let mut device = device.lock().unwrap_or_else(PoisonError::into_inner);
+                check(&mut device).map_err(|error| Failed::from(format!("{error:#}")))
+            })
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

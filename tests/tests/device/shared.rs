@@ -1,0 +1,80 @@
+//! The device that the checks share, started when the first of them asks for it.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use system_tests::phone::Phone;
+use xtask::{
+    machine::{Machine, Options},
+    paths,
+};
+
+/// The device, and what it was made from.
+pub struct Shared {
+    phone: Option<Phone>,
+    machine: Option<Machine>,
+}
+
+impl Shared {
+    /// Nothing is built or started yet.
+    pub fn new() -> Self {
+        Self {
+            phone: None,
+            machine: None,
+        }
+    }
+
+    /// Where logs and pictures stay after the tests.
+    fn folder(name: &str) -> Result<PathBuf> {
+        let folder = paths::target(&paths::repository()?)?
+            .join("hyperos/tests")
+            .join(name);
+        paths::create(&folder)?;
+        Ok(folder)
+    }
+
+    /// What the device is made from.
+    pub fn phone(&mut self) -> Result<&Phone> {
+        if self.phone.is_none() {
+            self.phone = Some(Phone::new(&Self::folder("device")?).context("building the phone")?);
+        }
+        self.phone.as_ref().context("the phone was just built")
+    }
+
+    /// The running device, started by its firmware if it is not running.
+    pub fn machine(&mut self) -> Result<&mut Machine> {
+        let running = match &mut self.machine {
+            Some(machine) => machine.is_running()?,
+            None => false,
+        };
+        if !running {
+            let folder = Self::folder("device/machine")?;
+            let phone = self.phone()?;
+            let options = Options::new(&phone.image, &phone.disk, &folder)?;
+            self.machine = Some(Machine::start(options)?);
+        }
+        self.machine
+            .as_mut()
+            .context("the machine was just started")
+    }
+
+    /// Ends the sharing of the running device: it belongs to the caller, and the next check starts
+    /// another one.
+    pub fn take_machine(&mut self) -> Result<Machine> {
+        self.machine()?;
+        self.machine.take().context("the machine was just started")
+    }
+
+    /// The options of a machine of a check's own: a copy of the unused disk, started without
+    /// firmware, and never again once it has ended.
+    pub fn own(&mut self, name: &str) -> Result<(Options, PathBuf)> {
+        let folder = Self::folder(name)?;
+        let phone = self.phone()?;
+        let disk = folder.join("disk.img");
+        let _ = fs::remove_file(&disk);
+        phone.image.write_disk(&disk)?;
+        let mut options = Options::new(&phone.image, &disk, &folder)?.direct(&phone.image);
+        options.arguments.push("-no-reboot".to_owned());
+        Ok((options, disk))
+    }
+}
