@@ -25,6 +25,8 @@ pub struct Allowed {
     pub network: bool,
     /// Raw sockets.
     pub raw: bool,
+    /// The events of the kernel about devices, for who is given devices that come and go.
+    pub devices: bool,
     /// Setting the clock.
     pub clock: bool,
     /// Raising priorities.
@@ -38,6 +40,7 @@ impl Allowed {
         Self {
             network: access.network,
             raw: access.network && has(Capability::NetRaw),
+            devices: !access.devices.is_empty(),
             clock: has(Capability::SysTime),
             priority: has(Capability::SysNice),
         }
@@ -103,6 +106,10 @@ impl Allowed {
                 equals(0, libc::AF_NETLINK)?,
                 equals(2, libc::NETLINK_ROUTE)?,
             ])?);
+        }
+        if self.devices {
+            let events = equals(2, libc::NETLINK_KOBJECT_UEVENT)?;
+            rules.push(rule(vec![equals(0, libc::AF_NETLINK)?, events])?);
         }
         if self.raw {
             for domain in [libc::AF_INET, libc::AF_INET6] {

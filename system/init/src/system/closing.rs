@@ -84,6 +84,12 @@ impl System {
                 }
                 Next::Kill(group) => {
                     for service in group {
+                        // Said once; what not even SIGKILL ends is tried again without a word.
+                        let said = std::mem::replace(&mut self.services[service].killed, true);
+                        if said {
+                            self.services[service].kill();
+                            continue;
+                        }
                         let text = format!(
                             "{}: killed: it did not end in time",
                             self.services[service].name

@@ -70,6 +70,8 @@ pub(super) struct Entry {
     pub manifest: Result<Manifest, ManifestError>,
     pub supervisor: Option<Supervisor>,
     pub process: Option<Process>,
+    /// Whether it was killed at the end of the system.
+    pub killed: bool,
     /// What could not be set up, such as a socket.
     trouble: Option<String>,
     plan: Option<Plan>,
@@ -96,6 +98,7 @@ impl Entry {
             manifest,
             supervisor: None,
             process: None,
+            killed: false,
             trouble: None,
             plan: None,
             sockets: Vec::new(),
