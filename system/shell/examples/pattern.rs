@@ -3,6 +3,8 @@
 //!
 //! Fonts are not needed for it.
 
+#![allow(missing_docs, reason = "the generated window has no documentation")]
+
 use std::time::Duration;
 
 use shell::display::find;

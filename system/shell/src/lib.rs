@@ -104,8 +104,11 @@ fn serve_in_background(scene: &Scene, ui: UiLoop) -> Result<()> {
     let notifications = scene.notifications();
     let serve = move || {
         let result = service::run_until_ended(async || {
-            let server = match serve::server(&ui, notifications) {
-                Ok(server) => Some(server),
+            let server = match bus::Server::from_environment() {
+                Ok(mut server) => {
+                    serve::fill(&mut server, &ui, notifications);
+                    Some(server)
+                }
                 // Started by hand: the screen shows, and nobody can call it.
                 Err(error) => {
                     tracing::warn!("nothing is served: {error}");

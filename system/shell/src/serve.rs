@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::platform::UiLoop;
 use crate::scene::Scene;
+use crate::scene::notifications::Notifications;
 use crate::statistics::Statistics;
 
 /// A loop that has not come round for so long hangs.
@@ -40,18 +41,13 @@ pub fn offer(scene: &Scene, screen: Rc<dyn Measured>) {
     RUNNING.with(|running| *running.borrow_mut() = Some((scene.clone(), screen)));
 }
 
-/// The server for the sockets that process 1 made, with everything in it that the shell serves.
-pub fn server(
-    ui: &UiLoop,
-    notifications: crate::scene::notifications::Notifications,
-) -> std::io::Result<bus::Server> {
-    let mut server = bus::Server::from_environment()?;
+/// Puts everything that the shell serves into a server.
+pub fn fill(server: &mut bus::Server, ui: &UiLoop, notifications: Notifications) {
     server.serve(bus::screen::interface(Screen { ui: ui.clone() }));
     server.serve(bus::notify::interface(notifications));
     let heartbeat = Heartbeat::new();
     let ui = ui.clone();
     server.health(move || heartbeat.check(&ui));
-    Ok(server)
 }
 
 /// Whether the loop still comes round: each question sends a beat through it, and the beat before

@@ -44,9 +44,14 @@ impl Statistics {
     /// The frame that was drawn is on the display since this time.
     pub fn flipped(&mut self, at: Duration) {
         self.frames += 1;
-        self.first_frame.get_or_insert(at);
+        if self.first_frame.is_none() {
+            self.first_frame = Some(at);
+            tracing::info!("the first frame is on the display {at:?} after the kernel began");
+        }
         if let Some(touched) = self.on_its_way.take() {
-            keep(&mut self.touch_to_flip, at.saturating_sub(touched));
+            let time = at.saturating_sub(touched);
+            tracing::debug!("a touch was on the display after {time:?}");
+            keep(&mut self.touch_to_flip, time);
         }
     }
 

@@ -1,5 +1,7 @@
 //! The platform without a screen, driven as a person would.
 
+#![allow(missing_docs, reason = "the generated window has no documentation")]
+
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;

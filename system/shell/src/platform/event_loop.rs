@@ -108,23 +108,18 @@ impl Platform {
             }
         });
         let devices = self.devices.borrow();
-        // Owned by the display, which cannot change while this thread waits.
-        let display = self.screen.with_display(|display| {
-            display
-                .descriptor()
-                .and_then(|fd| fd.try_clone_to_owned().ok())
-        });
-        let readable = std::iter::once(self.ui.descriptor())
-            .chain(display.as_ref().map(AsFd::as_fd))
-            .chain(self.hotplug.as_ref().map(AsFd::as_fd))
-            .chain(devices.iter().flat_map(Devices::descriptors));
-        let mut descriptors: Vec<PollFd<'_>> = readable
-            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
-            .collect();
-        match poll(&mut descriptors, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.screen.with_display(|display| {
+            let mut descriptors: Vec<PollFd<'_>> = std::iter::once(self.ui.descriptor())
+                .chain(display.descriptor())
+                .chain(self.hotplug.as_ref().map(AsFd::as_fd))
+                .chain(devices.iter().flat_map(Devices::descriptors))
+                .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN))
+                .collect();
+            match poll(&mut descriptors, timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })
     }
 
     fn display_changed(&self) {

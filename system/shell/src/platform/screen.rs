@@ -194,6 +194,7 @@ impl Screen {
             processor_time: processor_time().saturating_sub(started),
             share: (drawn.area().min(all) * 1000 / all.max(1)) as u32,
         };
+        tracing::debug!("drew {}‰ in {:?}", frame.share, frame.processor_time);
         let mut statistics = self.statistics.borrow_mut();
         match presented {
             Ok(Presented::Pending) => {
@@ -387,7 +388,7 @@ impl Screen {
         f(&mut self.statistics.borrow_mut())
     }
 
-    pub(super) fn with_display<T>(&self, f: impl FnOnce(&mut dyn Display) -> T) -> T {
-        f(&mut *self.output.borrow_mut().display)
+    pub(super) fn with_display<T>(&self, f: impl FnOnce(&dyn Display) -> T) -> T {
+        f(&*self.output.borrow().display)
     }
 }
