@@ -50,7 +50,6 @@ fn sandbox() -> Vec<String> {
         Ok(()) => format!("{what}: done"),
         Err(error) => format!("{what}: {:?}", rustix::io::Errno::from_io_error(&error)),
     };
-    // SAFETY: none of these calls takes a pointer; at worst they succeed.
     let call = |result: i64| {
         if result < 0 {
             Err(std::io::Error::last_os_error())
@@ -58,6 +57,17 @@ fn sandbox() -> Vec<String> {
             Ok(())
         }
     };
+    // SAFETY: unshare takes flags only.
+    let unshare = call(unsafe { libc::unshare(libc::CLONE_NEWUSER) }.into());
+    // SAFETY: PTRACE_TRACEME ignores its pointers.
+    let trace = call(unsafe {
+        libc::ptrace(
+            libc::PTRACE_TRACEME,
+            0,
+            std::ptr::null_mut::<u8>(),
+            std::ptr::null_mut::<u8>(),
+        )
+    });
     let mount = rustix::mount::mount("tmpfs", "/dev", "tmpfs", MountFlags::empty(), None);
     let raw = rustix::net::socket(AddressFamily::INET, SocketType::RAW, None);
     let inet = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None);
@@ -90,23 +100,8 @@ fn sandbox() -> Vec<String> {
         outcome("internet socket", inet.map(drop).map_err(Into::into)),
         outcome("packet socket", packet.map(drop).map_err(Into::into)),
         outcome("module", module),
-        // SAFETY: unshare takes flags only.
-        outcome(
-            "unshare",
-            call(unsafe { libc::unshare(libc::CLONE_NEWUSER) }.into()),
-        ),
-        // SAFETY: PTRACE_TRACEME ignores its pointers.
-        outcome(
-            "trace",
-            call(unsafe {
-                libc::ptrace(
-                    libc::PTRACE_TRACEME,
-                    0,
-                    std::ptr::null_mut::<u8>(),
-                    std::ptr::null_mut::<u8>(),
-                )
-            }),
-        ),
+        outcome("unshare", unshare),
+        outcome("trace", trace),
         outcome(
             "write own data",
             std::fs::write(format!("{own}/probe"), "x"),

@@ -70,41 +70,37 @@ impl System {
     /// Does what is next on the way to the end.
     pub(super) fn go_on_closing(&mut self) {
         let now = self.now();
-        while let Some(closing) = &mut self.closing {
-            let services = &self.services;
-            match closing
-                .shutdown
-                .next(now, |service| services[service].process.is_some())
-            {
-                Next::Terminate(group) => {
-                    for service in group {
-                        self.apply(service, Event::StopAsked);
-                    }
-                    return;
-                }
-                Next::Kill(group) => {
-                    for service in group {
-                        // Said once; what not even SIGKILL ends is tried again without a word.
-                        let said = std::mem::replace(&mut self.services[service].killed, true);
-                        if said {
-                            self.services[service].kill();
-                            continue;
-                        }
-                        let text = format!(
-                            "{}: killed: it did not end in time",
-                            self.services[service].name
-                        );
-                        self.log.say(Level::Warning, text);
-                        self.services[service].kill();
-                    }
-                    return;
-                }
-                Next::Wait => return,
-                Next::Done => {
-                    closing.done = true;
-                    return;
+        let Some(closing) = &mut self.closing else {
+            return;
+        };
+        let services = &self.services;
+        match closing
+            .shutdown
+            .next(now, |service| services[service].process.is_some())
+        {
+            Next::Terminate(group) => {
+                for service in group {
+                    self.apply(service, Event::StopAsked);
                 }
             }
+            Next::Kill(group) => {
+                for service in group {
+                    // Said once; what not even SIGKILL ends is tried again without a word.
+                    let said = std::mem::replace(&mut self.services[service].killed, true);
+                    if said {
+                        self.services[service].kill();
+                        continue;
+                    }
+                    let text = format!(
+                        "{}: killed: it did not end in time",
+                        self.services[service].name
+                    );
+                    self.log.say(Level::Warning, text);
+                    self.services[service].kill();
+                }
+            }
+            Next::Wait => {}
+            Next::Done => closing.done = true,
         }
     }
 
