@@ -49,7 +49,7 @@ struct Shared {
     address: Address,
     /// For messages.
     program: String,
-    slots: Mutex<HashMap<Cow<'static, str>, Arc<Slot>>>,
+    slots: Mutex<HashMap<String, Arc<Slot>>>,
 }
 
 /// The connection to one interface.
@@ -217,7 +217,7 @@ impl Client {
 
     async fn send<T>(
         &self,
-        interface: &Cow<'static, str>,
+        interface: &str,
         message: &[u8],
         send: impl Fn(&Connection, &[u8]) -> Result<T, NotSent>,
     ) -> Result<T, Reason> {
@@ -237,7 +237,7 @@ impl Client {
         send(&connection, message).map_err(|NotSent(reason)| Reason::Lost(reason))
     }
 
-    fn slot(&self, interface: &Cow<'static, str>) -> Arc<Slot> {
+    fn slot(&self, interface: &str) -> Arc<Slot> {
         let mut slots = self
             .shared
             .slots
@@ -245,7 +245,7 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner);
         match slots.get(interface) {
             Some(slot) => Arc::clone(slot),
-            None => Arc::clone(slots.entry(interface.clone()).or_default()),
+            None => Arc::clone(slots.entry(interface.to_owned()).or_default()),
         }
     }
 

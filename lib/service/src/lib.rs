@@ -56,17 +56,21 @@ where
         let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
         let work = async { start().await?.await.context("serving") };
         tokio::select! {
-            result = work => result,
-            _ = terminate.recv() => Ok(tracing::debug!("asked to end")),
-            _ = interrupt.recv() => Ok(tracing::debug!("interrupted")),
+            result = work => return result,
+            _ = terminate.recv() => tracing::debug!("asked to end"),
+            _ = interrupt.recv() => tracing::debug!("interrupted"),
         }
+        Ok(())
     })
 }
 
 /// Logs a panic in any thread, and ends the process with status 101.
 fn exit_on_panic() {
     panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let reason = panic.payload_as_str().unwrap_or("no reason given");
         tracing::error!("panic at {place}: {reason}");
         process::exit(101);

@@ -19,7 +19,10 @@ const LONGEST: usize = 4096;
 
 /// Sends this process's `tracing` to standard error. A second call does nothing.
 pub fn install() {
-    if let Some(level) = env::var("HYPER_LOG").ok().and_then(|level| level.parse().ok()) {
+    if let Some(level) = env::var("HYPER_LOG")
+        .ok()
+        .and_then(|level| level.parse().ok())
+    {
         set_level(level);
     }
     let _ = tracing::subscriber::set_global_default(Lines);
@@ -90,7 +93,10 @@ impl Subscriber for Lines {
 }
 
 fn line(level: Level, record: impl FnOnce(&mut Line)) -> String {
-    let mut line = Line { message: String::new(), fields: String::new() };
+    let mut line = Line {
+        message: String::new(),
+        fields: String::new(),
+    };
     record(&mut line);
     let mut text = line.message + &line.fields;
     text.truncate(text.floor_char_boundary(LONGEST));

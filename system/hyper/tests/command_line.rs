@@ -78,6 +78,14 @@ fn a_function_is_called_with_values_as_text() {
         "err(\"no server knows there\")\n"
     );
 
+    let health = said(
+        &hyper(folder.path())
+            .args(["health", "names"])
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(health, (0, "well\n".to_owned(), String::new()));
+
     let (status, _, error) = call(&["name.resolve", "here"]);
     assert_eq!(
         (status, error.as_str()),

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use bus::dynamic::{Answer, Api, Returns, text};
 use futures::StreamExt as _;
 
@@ -21,6 +21,16 @@ pub fn print(interface: Option<&str>, out: &mut impl Write) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Asks on an interface's own socket, where each service answers for itself.
+pub async fn health(interface: &str, out: &mut impl Write) -> Result<()> {
+    let interface = Api::new()?.interface(interface)?;
+    let socket = bus::socket_path(&bus::folder(), &interface.id);
+    match bus::check_health(&socket, bus::DEADLINE).await? {
+        Ok(()) => Ok(writeln!(out, "well")?),
+        Err(reason) => bail!("the service behind {} is not well: {reason}", interface.id),
+    }
 }
 
 /// Whether a function answers a stream.

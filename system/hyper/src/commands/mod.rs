@@ -55,6 +55,11 @@ pub enum Command {
         /// The service
         name: String,
     },
+    /// Ask the service behind an interface whether it can do its work
+    Health {
+        /// Such as `settings`
+        interface: String,
+    },
     /// Send a signal to a service (development images only)
     Kill {
         /// The service
@@ -164,6 +169,7 @@ impl Command {
             Self::Stop { name } => {
                 services::done("stopping", &name, bus::services::stop(bus, &name).await?)
             }
+            Self::Health { interface } => api::health(&interface, out).await,
             Self::Kill { name, signal } => bus::faults::signal(bus, &name, signal)
                 .await?
                 .map_err(|reason| anyhow!("sending signal {signal} to {name}: {reason}")),
