@@ -163,6 +163,7 @@ impl Phone {
         clock.set_time("15:42".into());
         clock.set_weekday("Sunday".into());
         clock.set_date("22 November".into());
+        clock.set_full("Sunday, 22 November".into());
         clock.set_day("22".into());
         clock.set_month("November 2026".into());
     }
@@ -225,20 +226,22 @@ fn the_lock_screen_follows_the_finger_and_can_be_caught_again() {
             .global::<ui::Navigation<'_>>()
             .get_lock()
     };
-    phone.screen.touch(180.0, 700.0);
-    for y in (300..700).rev().step_by(20) {
+    let at = |step: i32| 700.0 - 20.0 * step as f32;
+    phone.screen.touch(180.0, at(0));
+    for step in 1..=20 {
         phone.screen.advance(Duration::from_millis(16));
-        phone.screen.touch_move(180.0, y as f32);
+        phone.screen.touch_move(180.0, at(step));
     }
+    phone.screen.advance(Duration::from_millis(16));
     assert!(
         (lock() - 0.5).abs() < 0.02,
-        "400 of 800 logical pixels up is half open: {}",
+        "400 of 800 logical pixels up is half open, not {}",
         lock()
     );
     // And back down: it locks again.
-    for y in (300..700).step_by(20) {
+    for step in (0..20).rev() {
         phone.screen.advance(Duration::from_millis(16));
-        phone.screen.touch_move(180.0, y as f32);
+        phone.screen.touch_move(180.0, at(step));
     }
     phone.screen.advance(Duration::from_millis(200));
     phone.screen.release(180.0, 690.0);

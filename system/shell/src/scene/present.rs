@@ -71,6 +71,7 @@ impl Scene {
             clock.set_half(half.into());
             clock.set_weekday(language.weekday(&now).into());
             clock.set_date(language.date(&now).into());
+            clock.set_full(language.full_date(&now).into());
             clock.set_day(now.day().to_string().into());
             clock.set_month(language.month(&now).into());
             clock.set_zone(preferences.zone.as_str().into());

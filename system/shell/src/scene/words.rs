@@ -88,6 +88,15 @@ impl Language {
         }
     }
 
+    /// The day of the week, the day and the month.
+    pub fn full_date(self, time: &Zoned) -> String {
+        let (weekday, date) = (self.weekday(time), self.date(time));
+        match self {
+            Self::English | Self::Spanish => format!("{weekday}, {date}"),
+            Self::Chinese => format!("{date} {weekday}"),
+        }
+    }
+
     /// The month and the year, as a heading.
     pub fn month(self, time: &Zoned) -> String {
         let year = time.year();
