@@ -167,6 +167,10 @@ async fn a_service_that_hangs_is_killed_and_answers_again() {
     let text = format!("{NAMES}[health]\nevery = \"100 ms\"\nwithin = \"500 ms\"\n");
     let layer = Layer::start(&[("names", text.as_str())]).await;
     let first = layer.order("process").await.unwrap();
+    // Until it has answered its first question, it may take much longer.
+    layer
+        .until("names", |service| service.state == State::Running)
+        .await;
     layer.order("hang").await.unwrap_err();
     assert_ne!(layer.insist("process").await, first);
     let service = layer.until("names", |service| service.restarts > 0).await;

@@ -295,12 +295,17 @@ impl Entry {
         let (generation, sender) = (self.generation, sender.clone());
         tokio::spawn(async move {
             let client = client.with_deadline(crate::supervise::LONGEST_START);
-            if let Ok(answer) = bus::health::check(&client).await {
-                let _ = sender.send(Message::Health {
-                    service,
-                    generation,
-                    answer,
-                });
+            // A connection may break without the service being unwell: once more, then it is for
+            // the supervisor to lose patience.
+            for _ in 0..2 {
+                if let Ok(answer) = bus::health::check(&client).await {
+                    let _ = sender.send(Message::Health {
+                        service,
+                        generation,
+                        answer,
+                    });
+                    return;
+                }
             }
         });
     }
