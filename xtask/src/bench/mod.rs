@@ -117,8 +117,8 @@ pub fn run(
     let times = boot::times(&starter, arguments.rounds, progress);
     table.figures.extend(boot::figures(&times));
     table.figures.push(root_size(image, peer.as_ref()));
-    table.figures.push(widest_root(root, progress));
     if !arguments.only_start {
+        table.figures.push(widest_root(root, progress));
         table
             .figures
             .extend(running_figures(root, &starter, peer.is_some(), progress));
