@@ -50,7 +50,7 @@ fn with_screen<T: Send + 'static>(
     let end = Instant::now() + Duration::from_secs(60);
     loop {
         if !hang() {
-            screen.step();
+            screen.advance(Duration::from_millis(2));
         }
         match receiver.recv_timeout(Duration::from_millis(2)) {
             Ok(answer) => return answer,

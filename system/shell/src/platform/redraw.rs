@@ -51,6 +51,9 @@ impl Redraw {
     /// A driver that has not reported a flip for so long never will: drawing goes on without.
     pub const LONGEST_FLIP: Duration = Duration::from_secs(1);
 
+    /// The pause after a frame that could not be shown.
+    pub const AFTER_FAILURE: Duration = Duration::from_millis(250);
+
     /// Of a lit display on which nothing has been drawn.
     pub fn new(frame_time: Duration) -> Self {
         Self {
@@ -108,6 +111,11 @@ impl Redraw {
             self.state = State::Flipping { since: begun };
             self.not_before = begun + self.frame_time;
         }
+    }
+
+    /// A frame was drawn but could not be shown at this time: it is tried again a little later.
+    pub fn failed(&mut self, now: Duration) {
+        self.not_before = now + Self::AFTER_FAILURE;
     }
 
     /// The frame on its way is on the display.
@@ -203,6 +211,14 @@ mod tests {
         redraw.drawn_pending(at(0));
         assert!(!redraw.is_overdue(at(999)));
         assert!(redraw.is_overdue(at(1000)));
+    }
+
+    #[test]
+    fn a_frame_that_could_not_be_shown_is_tried_again() {
+        let mut redraw = Redraw::new(FRAME);
+        redraw.failed(at(100));
+        assert_eq!(redraw.next(at(100)), Next::At(at(350)));
+        assert_eq!(redraw.next(at(350)), Next::Draw);
     }
 
     #[derive(Debug, Clone)]

@@ -207,7 +207,7 @@ impl Screen {
                 statistics.flipped(self.clock.now());
             }
             Err(error) => {
-                redraw.drawn(begun);
+                redraw.failed(begun);
                 if !std::mem::replace(failing, true) {
                     tracing::error!("showing a frame on {} failed: {error}", target.name());
                 }
