@@ -47,6 +47,7 @@ impl Phone {
             fs::copy(&*piece, &copy).with_context(|| format!("copying {}", piece.display()))?;
             *piece = copy;
         }
+        image.release();
         Ok(Phone {
             image,
             disk,

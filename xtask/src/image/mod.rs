@@ -22,8 +22,9 @@ pub mod partitions;
 mod root;
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context as _, Result};
@@ -54,11 +55,13 @@ pub struct Options {
 }
 
 impl Default for Options {
+    /// A development image. With `HYPEROS_NO_BUILD` in the environment the programs are used as they
+    /// were last built: for whoever tries one test again and again.
     fn default() -> Self {
         Self {
             edition: "global".to_owned(),
             development: true,
-            no_build: false,
+            no_build: std::env::var_os("HYPEROS_NO_BUILD").is_some(),
             command_line: Vec::new(),
         }
     }
@@ -85,6 +88,8 @@ pub struct Image {
     pub command_line: String,
     /// The boot partition.
     pub esp: PathBuf,
+    /// Held while the pieces may be read: another build would write them anew.
+    lock: Option<Arc<File>>,
 }
 
 /// Builds the image of a product.
@@ -100,6 +105,7 @@ pub fn build(
 ) -> Result<Image> {
     let (kernel, disk) = product.hardware()?;
     let folder = paths::output(root, &product.name)?;
+    let lock = lock(&folder, progress)?;
     let programs = if options.no_build {
         programs::built(root)?
     } else {
@@ -145,6 +151,7 @@ pub fn build(
         own_kernel: kernel.own,
         initramfs,
         folder,
+        lock: Some(Arc::new(lock)),
     };
     progress.step("making the boot partition", || {
         image.write_esp(&image.command_line, &image.esp, options)
@@ -236,7 +243,25 @@ fn write_initramfs(
     fs::write(to, archive.finish()?).with_context(|| format!("writing {}", to.display()))
 }
 
+/// Waits until no other build uses the pieces in `folder`.
+fn lock(folder: &Path, progress: &Progress) -> Result<File> {
+    let path = folder.join("build.lock");
+    let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+    if file.try_lock().is_err() {
+        progress
+            .step("waiting for another build", || file.lock())
+            .with_context(|| format!("locking {}", path.display()))?;
+    }
+    Ok(file)
+}
+
 impl Image {
+    /// Lets other builds write the pieces anew. What still needs them has to have copies, or to
+    /// have read them.
+    pub fn release(&mut self) {
+        self.lock = None;
+    }
+
     /// Makes a boot partition that starts this system with `command_line`.
     fn write_esp(&self, command_line: &str, to: &Path, options: &Options) -> Result<()> {
         let line = self.folder.join("command-line");
@@ -254,7 +279,7 @@ impl Image {
         boot::write(&self.kernel, &self.initramfs, &line, &release_path, &boot)?;
 
         let _ = fs::remove_file(to);
-        let file = fs::File::create(to).with_context(|| format!("creating {}", to.display()))?;
+        let file = File::create(to).with_context(|| format!("creating {}", to.display()))?;
         file.set_len(self.layout.partition("esp-a").size)?;
         process::run(
             process::tool("mkfs.vfat")

@@ -20,6 +20,10 @@ pub struct Modules {
     paths: BTreeMap<String, PathBuf>,
     /// For each module by name, the names of what must be there before it, in that order.
     needs: BTreeMap<String, Vec<String>>,
+    /// For each module by name, what it asks for while it is loaded: names or aliases.
+    asks_for: BTreeMap<String, Vec<String>>,
+    /// For each alias without a pattern, the modules that go by it.
+    aliases: BTreeMap<String, Vec<String>>,
     /// What is built into the kernel.
     builtin: BTreeSet<String>,
 }
@@ -50,13 +54,39 @@ impl Modules {
             );
             paths.insert(name(path), PathBuf::from(path));
         }
-        let builtin = folder.join("modules.builtin");
-        let builtin = fs::read_to_string(&builtin)
-            .with_context(|| format!("reading {}", builtin.display()))?;
+        let mut asks_for: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for line in read_index(folder, "modules.softdep")?.lines() {
+            // softdep NAME pre: A B post: C
+            let mut words = line.split_whitespace().skip(1);
+            let Some(module) = words.next() else { continue };
+            let before = words
+                .skip_while(|word| *word != "pre:")
+                .skip(1)
+                .take_while(|word| *word != "post:");
+            asks_for
+                .entry(name(module))
+                .or_default()
+                .extend(before.map(str::to_owned));
+        }
+        let mut aliases: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for line in read_index(folder, "modules.alias")?.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if let ["alias", alias, module] = words[..]
+                && !alias.contains(['*', '?', '['])
+            {
+                aliases
+                    .entry(alias.to_owned())
+                    .or_default()
+                    .push(name(module));
+            }
+        }
+        let builtin = read_index(folder, "modules.builtin")?;
         Ok(Self {
             folder: folder.to_owned(),
             paths,
             needs,
+            asks_for,
+            aliases,
             builtin: builtin.lines().map(name).collect(),
         })
     }
@@ -90,12 +120,40 @@ impl Modules {
                 );
             };
             for module in needs.iter().chain([&name]) {
-                if !order.contains(module) {
-                    order.push(module.clone());
+                for asked in self.asked_for(module) {
+                    add(&mut order, &asked);
                 }
+                add(&mut order, module);
             }
         }
         Ok(order)
+    }
+
+    /// What must be loaded before `module` because it asks for it by itself, such as the checksums
+    /// of a file system: there is no modprobe on the device that the kernel could ask.
+    fn asked_for(&self, module: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for asked in self.asks_for.get(module).into_iter().flatten() {
+            let by_name = name(asked);
+            if self.builtin.contains(&by_name) {
+                continue;
+            }
+            let candidates = if self.needs.contains_key(&by_name) {
+                std::slice::from_ref(&by_name)
+            } else {
+                self.aliases.get(asked).map_or(&[][..], Vec::as_slice)
+            };
+            // Of several that do the same, the one that works on every processor.
+            let chosen = candidates
+                .iter()
+                .find(|name| name.ends_with("_generic"))
+                .or(candidates.first());
+            if let Some(chosen) = chosen {
+                found.extend(self.needs.get(chosen).into_iter().flatten().cloned());
+                found.push(chosen.clone());
+            }
+        }
+        found
     }
 
     /// The content of a module without what only a debugger reads.
@@ -169,6 +227,17 @@ impl Modules {
     }
 }
 
+fn add(order: &mut Vec<String>, module: &str) {
+    if !order.iter().any(|known| known == module) {
+        order.push(module.to_owned());
+    }
+}
+
+fn read_index(folder: &Path, index: &str) -> Result<String> {
+    let path = folder.join(index);
+    fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+}
+
 /// Makes the indexes of the modules in `…/lib/modules/VERSION`.
 fn depmod(folder: &Path) -> Result<()> {
     let base = folder
@@ -194,6 +263,7 @@ mod tests {
         fs::write(
             folder.path().join("modules.dep"),
             "kernel/fs/erofs/erofs.ko: kernel/lib/libcrc32c.ko\n\
+             kernel/crypto/crc32c-intel.ko:\nkernel/crypto/crc32c_generic.ko:\n\
              kernel/lib/libcrc32c.ko:\n\
              kernel/drivers/virtio/virtio_pci.ko: kernel/b/virtio-modern.ko kernel/a/virtio.ko kernel/a/virtio-ring.ko\n\
              kernel/a/virtio.ko: kernel/a/virtio-ring.ko\nkernel/a/virtio-ring.ko:\nkernel/b/virtio-modern.ko: kernel/a/virtio-ring.ko\n",
@@ -226,6 +296,7 @@ mod tests {
                 "virtio",
                 "virtio_modern",
                 "virtio_pci",
+                "crc32c_generic",
                 "libcrc32c",
                 "erofs"
             ]

@@ -249,13 +249,7 @@ pub(super) fn pack(product: &Product, stage: &Path, to: &Path, slot_size: u64) -
         partitions::identifier_text(&partitions::identifier(&product.name, "root file system"));
     process::run(
         process::tool("mkfs.erofs")
-            .args([
-                "-zlz4hc,12",
-                "-C65536",
-                "-Eztailpacking",
-                "--all-root",
-                "--quiet",
-            ])
+            .args(["-zlz4hc,12", "-C65536", "--all-root", "--quiet"])
             .arg(format!("-T{SOURCE_DATE_EPOCH}"))
             .arg(format!("-U{uuid}"))
             .args([to, stage]),

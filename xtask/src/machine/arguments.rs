@@ -88,7 +88,11 @@ pub(super) fn arguments(options: &Options) -> Result<Vec<OsString>> {
         }
     };
     // The first place is taken when QEMU loads the kernel itself.
-    let bootindex = if options.boot == Boot::Firmware { ",bootindex=0" } else { "" };
+    let bootindex = if options.boot == Boot::Firmware {
+        ",bootindex=0"
+    } else {
+        ""
+    };
     list.add([
         "-device",
         &format!("virtio-blk-pci,drive={drive}{bootindex}"),

@@ -69,7 +69,7 @@ pub fn run(root: &Path, product: &Product, request: &Request, progress: &Progres
     host::ensure(&purposes, request.yes)?;
 
     let _lock = lock(root, product)?;
-    let image = image::build(root, product, &request.image, progress)?;
+    let mut image = image::build(root, product, &request.image, progress)?;
     let disk = image.folder.join("disk.img");
     let folder = folder(root, &product.name)?;
     let variables = image.folder.join("firmware-variables.fd");
@@ -94,6 +94,7 @@ pub fn run(root: &Path, product: &Product, request: &Request, progress: &Progres
 
     let stop = stop_on_signals()?;
     let mut machine = Machine::start(options)?;
+    image.release();
     let up = progress.step(&format!("starting {}", product.model), || {
         wait_until_up(&mut machine, &stop)
     })?;
