@@ -1,6 +1,6 @@
 //! Start, restart and end of the shared device.
 
-use std::process::Command;
+use std::{process::Command, time::Instant};
 
 use anyhow::{Result, ensure};
 use xtask::{image::partitions::Partition, machine::LIMIT, process};
@@ -79,9 +79,11 @@ pub fn settings_survive_a_restart(phone: &mut Shared) -> Result<()> {
     machine.hyper("restart")?;
     // The console ends with the device that it belongs to.
     machine.console().disconnect();
-    machine.wait_for("the device's restart", |machine| {
-        Ok((machine.serial_log().matches("init: ready").count() >= 2).then_some(()))
-    })?;
+    let reset = machine.qmp().event("RESET", Instant::now() + LIMIT)?;
+    ensure!(
+        reset.is_some(),
+        machine.evidence("the device did not restart")
+    );
     machine.wait_for_page("lock")?;
     let value = machine.hyper("settings get appearance.accent")?;
     ensure!(
