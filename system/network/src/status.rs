@@ -25,6 +25,8 @@ pub fn describe(
     let links: Vec<_> = snapshot
         .links
         .iter()
+        // Tunnels and the like that the kernel keeps ready, switched off, connect nothing.
+        .filter(|link| link.device || link.up)
         .map(|link| {
             let addresses = || snapshot.addresses.iter().filter(|a| a.index == link.index);
             let mut sources = Vec::new();
@@ -157,6 +159,25 @@ mod tests {
         snapshot.links[0].carrier = true;
         snapshot.routes[0].gateway = "10.0.2.2".parse().unwrap();
         assert!(!state(&snapshot).online);
+    }
+
+    #[test]
+    fn a_tunnel_that_is_switched_off_is_not_told() {
+        let mut snapshot = snapshot();
+        snapshot.links.push(crate::kernel::Link {
+            index: 3,
+            name: "sit0".into(),
+            medium: Medium::Other,
+            hardware: None,
+            up: false,
+            carrier: false,
+            device: false,
+        });
+        let state = describe(&snapshot, &BTreeMap::new(), &[], &[]);
+        assert_eq!(state.links.len(), 1);
+        snapshot.links[1].up = true;
+        let state = describe(&snapshot, &BTreeMap::new(), &[], &[]);
+        assert_eq!(state.links.len(), 2);
     }
 
     #[test]
