@@ -21,6 +21,9 @@ use crate::input::keyboard::{Keyboard, Meaning};
 use crate::input::{Input, KeyAction, Stamped};
 use crate::statistics::{DrawnFrame, Statistics};
 
+/// Who is told what keys ask for.
+type Listener = Rc<dyn Fn(Hardware)>;
+
 pub(crate) struct Screen {
     pub(super) surface: Rc<Surface>,
     pub(super) clock: Rc<Clock>,
@@ -29,7 +32,7 @@ pub(crate) struct Screen {
     keyboard: RefCell<Keyboard>,
     power_key: RefCell<PowerKey>,
     statistics: RefCell<Statistics>,
-    listener: RefCell<Option<Rc<dyn Fn(Hardware)>>>,
+    listener: RefCell<Option<Listener>>,
     pub(super) lit: Cell<bool>,
     pub(super) scale: Cell<f32>,
     /// Of the display, in pixels.
