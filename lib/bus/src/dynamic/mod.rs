@@ -23,6 +23,7 @@ use std::pin::Pin;
 use futures::Stream;
 use futures::stream;
 pub use wasm_wave::value::{Type, Value};
+use wasm_wave::wasm::{WasmTypeKind, WasmValue as _};
 
 pub use api::{Api, Function, InterfaceText, Parameter, Problem, Returns};
 
@@ -45,6 +46,11 @@ pub enum Answer {
 pub fn text(value: &Value) -> String {
     // Every type that the codec makes has a text.
     wasm_wave::to_string(value).unwrap_or_else(|error| format!("({error})"))
+}
+
+/// Whether a value is the error of a result.
+pub fn is_error(value: &Value) -> bool {
+    value.kind() == WasmTypeKind::Result && value.unwrap_result().is_err()
 }
 
 impl Function {

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Context as _, Result, bail};
-use bus::dynamic::{Answer, Api, Returns, text};
+use bus::dynamic::{Answer, Api, Returns, is_error, text};
 use futures::StreamExt as _;
 
 /// Prints all interfaces, or one with its documentation.
@@ -40,18 +40,25 @@ pub fn answers_stream(function: &str) -> bool {
         .is_ok_and(|function| matches!(function.returns(), Returns::Stream(_)))
 }
 
-/// Calls a function and prints its answer in WAVE; a stream line by line, to its end.
+/// Calls a function and prints its answer in WAVE; a stream line by line, to its end. An answer
+/// that is an error is printed and is the command's failure.
 pub async fn call(
     bus: &bus::Client,
     function: &str,
     arguments: &[String],
     out: &mut impl Write,
 ) -> Result<()> {
-    let function = Api::new()?.function(function)?;
+    let name = function;
+    let function = Api::new()?.function(name)?;
     let arguments = function.arguments(arguments)?;
     match function.call(bus, &arguments).await? {
         Answer::Nothing => {}
-        Answer::Value(value) => writeln!(out, "{}", text(&value))?,
+        Answer::Value(value) => {
+            writeln!(out, "{}", text(&value))?;
+            if is_error(&value) {
+                bail!("{name} answered an error");
+            }
+        }
         Answer::Stream(mut items) => {
             while let Some(item) = items.next().await {
                 writeln!(out, "{}", text(&item?))?;
