@@ -232,6 +232,8 @@ fn widest_root(root: &Path, progress: &Progress) -> Figure {
 fn own_figures(starter: &Starter<'_>, progress: &Progress) -> Result<Vec<Figure>> {
     let mut machine = starter.start(Subject::Ours, "")?;
     machine.wait_for_page("lock")?;
+    // A screen that turned itself off would use nothing, and show nothing.
+    machine.hyper("settings set display.screen-off-after 0")?;
     unlock(&mut machine)?;
     let mut figures = Vec::new();
     let mut attempt = |name: &str, unit, result: Result<Vec<Figure>>| match result {
@@ -310,7 +312,8 @@ fn bus(root: &Path, progress: &Progress) -> Figure {
     let name = "a bus call over a bare socket's round trip, on this computer";
     let output = progress.step("the bus", || -> Result<String> {
         let mut command: Command = programs::cargo(root)?;
-        command.args(["bench", "--package", "bus", "--bench", "round_trip"]);
+        command.args(["bench", "--target", programs::TARGET]);
+        command.args(["--package", "bus", "--bench", "round_trip"]);
         process::output(&mut command)
     });
     match output.and_then(|output| ratio(&output)) {
