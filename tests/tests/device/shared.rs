@@ -25,7 +25,7 @@ impl Shared {
     }
 
     /// Where logs and pictures stay after the tests.
-    fn folder(name: &str) -> Result<PathBuf> {
+    pub fn folder(name: &str) -> Result<PathBuf> {
         let folder = paths::target(&paths::repository()?)?
             .join("hyperos/tests")
             .join(name);

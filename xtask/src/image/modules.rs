@@ -260,20 +260,29 @@ mod tests {
 
     fn modules() -> (tempfile::TempDir, Modules) {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(
-            folder.path().join("modules.dep"),
-            "kernel/fs/erofs/erofs.ko: kernel/lib/libcrc32c.ko\n\
-             kernel/crypto/crc32c-intel.ko:\nkernel/crypto/crc32c_generic.ko:\n\
-             kernel/lib/libcrc32c.ko:\n\
-             kernel/drivers/virtio/virtio_pci.ko: kernel/b/virtio-modern.ko kernel/a/virtio.ko kernel/a/virtio-ring.ko\n\
-             kernel/a/virtio.ko: kernel/a/virtio-ring.ko\nkernel/a/virtio-ring.ko:\nkernel/b/virtio-modern.ko: kernel/a/virtio-ring.ko\n",
-        )
-        .unwrap();
-        fs::write(
-            folder.path().join("modules.builtin"),
-            "kernel/fs/ext4/ext4.ko\n",
-        )
-        .unwrap();
+        for (index, content) in [
+            (
+                "modules.dep",
+                "kernel/fs/erofs/erofs.ko: kernel/lib/libcrc32c.ko\n\
+                 kernel/crypto/crc32c-intel.ko:\nkernel/crypto/crc32c_generic.ko:\n\
+                 kernel/lib/libcrc32c.ko:\n\
+                 kernel/drivers/virtio/virtio_pci.ko: kernel/b/virtio-modern.ko kernel/a/virtio.ko kernel/a/virtio-ring.ko\n\
+                 kernel/a/virtio.ko: kernel/a/virtio-ring.ko\n\
+                 kernel/a/virtio-ring.ko:\n\
+                 kernel/b/virtio-modern.ko: kernel/a/virtio-ring.ko\n",
+            ),
+            (
+                "modules.softdep",
+                "# comment\nsoftdep libcrc32c pre: crc32c post: x\n",
+            ),
+            (
+                "modules.alias",
+                "alias crc32c crc32c_intel\nalias crc32c crc32c_generic\nalias pci:v*d* virtio_pci\n",
+            ),
+            ("modules.builtin", "kernel/fs/ext4/ext4.ko\n"),
+        ] {
+            fs::write(folder.path().join(index), content).unwrap();
+        }
         let modules = Modules::read(folder.path()).unwrap();
         (folder, modules)
     }

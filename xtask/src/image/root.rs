@@ -73,7 +73,7 @@ pub(super) fn stage(
                 .arg(programs.join(program)),
         )?;
     }
-    stage_configuration(root, product, options, &system, progress)?;
+    stage_configuration(root, product, options, &system)?;
 
     let share = system.join("share");
     fonts::stage(root, &share.join("fonts"), progress)?;
@@ -105,7 +105,6 @@ fn stage_configuration(
     product: &Product,
     options: &Options,
     system: &Path,
-    progress: &Progress,
 ) -> Result<()> {
     let copy = |from: PathBuf, to: &str| {
         fs::copy(&from, system.join(to))
@@ -132,13 +131,7 @@ fn stage_configuration(
         .iter()
         .filter(|service| options.development || *service != "console")
     {
-        let manifest = match manifest(root, service) {
-            Ok(manifest) => manifest,
-            Err(error) => {
-                progress.note(&format!("{error:#}"));
-                continue;
-            }
-        };
+        let manifest = manifest(root, service)?;
         fs::copy(&manifest, services.join(format!("{service}.toml")))
             .with_context(|| format!("copying {}", manifest.display()))?;
     }
