@@ -51,6 +51,7 @@ pub fn run(surroundings: &Surroundings) -> Result<()> {
         scene::Surroundings {
             ui: loop_handle.clone(),
             now: Rc::new(move || begin.elapsed()),
+            wall: Rc::new(jiff::Timestamp::now),
             data: surroundings.data.clone(),
             system: surroundings.system.clone(),
         },

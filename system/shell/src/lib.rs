@@ -81,6 +81,7 @@ fn build_scene(screen: &ScreenControl, ui: UiLoop, surroundings: &Surroundings) 
     let surroundings = scene::Surroundings {
         ui,
         now: Rc::new(move || clock.now()),
+        wall: Rc::new(jiff::Timestamp::now),
         data: surroundings.data.clone(),
         system: surroundings.system.clone(),
     };

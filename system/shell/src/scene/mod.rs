@@ -57,6 +57,8 @@ pub struct Surroundings {
     pub ui: UiLoop,
     /// Time that only goes forward.
     pub now: Rc<dyn Fn() -> Duration>,
+    /// What time it is.
+    pub wall: Rc<dyn Fn() -> jiff::Timestamp>,
     /// The screen's own folder; without one nothing is kept.
     pub data: Option<PathBuf>,
     /// The folder of the system.

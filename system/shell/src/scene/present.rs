@@ -54,14 +54,14 @@ impl Scene {
         let preferences = self.0.preferences.borrow();
         preferences.language.when(
             &self.moment(milliseconds),
-            &self.zoned(Timestamp::now()),
+            &self.zoned((self.0.surroundings.wall)()),
             preferences.hours_24,
         )
     }
 
     /// Shows the time, and comes back at the turn of the minute.
     pub(super) fn tell_time(&self) {
-        let now = self.zoned(Timestamp::now());
+        let now = self.zoned((self.0.surroundings.wall)());
         {
             let preferences = self.0.preferences.borrow();
             let language = preferences.language;
@@ -182,10 +182,12 @@ impl Scene {
         let known = self.0.known.borrow();
         let Some(state) = &known.network else { return };
         let global = self.0.window.global::<ui::Network<'_>>();
-        let links = state
-            .links
-            .iter()
-            .filter(|l| l.kind != bus::network::LinkKind::Loopback);
+        // What the kernel makes for itself, such as tunnels that nobody uses, says nothing.
+        let links = state.links.iter().filter(|link| match link.kind {
+            bus::network::LinkKind::Ethernet | bus::network::LinkKind::Wireless => true,
+            bus::network::LinkKind::Loopback => false,
+            bus::network::LinkKind::Other => link.connected && !link.addresses.is_empty(),
+        });
         let address = links
             .clone()
             .flat_map(|link| &link.addresses)
@@ -365,7 +367,7 @@ impl Scene {
 
     /// The zones that have what was typed.
     pub(super) fn search_zones(&self, typed: &str) {
-        let found = self.0.zones.search(typed, Timestamp::now());
+        let found = self.0.zones.search(typed, (self.0.surroundings.wall)());
         let global = self.0.window.global::<ui::Preferences<'_>>();
         global.set_zones(model(found.into_iter().map(|zone| ui::Zone {
             id: zone.id.into(),
