@@ -398,6 +398,12 @@ fn row(service: &bus::services::Service, language: Language) -> ui::Service {
         restarts: i32::try_from(service.restarts).unwrap_or(i32::MAX),
         problem: service.problem.as_deref().unwrap_or_default().into(),
         interfaces: strings(&service.interfaces),
-        sandbox: strings(&service.sandbox),
+        sandbox: service
+            .sandbox
+            .iter()
+            .map(|measure| format!("• {measure}"))
+            .collect::<Vec<_>>()
+            .join("\n")
+            .into(),
     }
 }
