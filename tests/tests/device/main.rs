@@ -8,9 +8,14 @@
 //!
 //! What fails leaves the console log and a picture of the screen, and says where.
 
+mod data;
+mod faults;
 mod lifecycle;
+mod pc;
 mod root;
 mod shared;
+mod story;
+mod walk;
 
 use std::{
     process::ExitCode,
@@ -35,8 +40,36 @@ const CHECKS: &[(&str, Check)] = &[
         lifecycle::every_service_runs,
     ),
     (
+        "a_clean_start_logs_no_error",
+        story::a_clean_start_logs_no_error,
+    ),
+    (
+        "every_screen_is_walked_by_touch",
+        story::every_screen_is_walked,
+    ),
+    (
+        "settings_change_by_touch_and_show_what_is_set_elsewhere",
+        story::settings_change_by_touch,
+    ),
+    (
+        "chinese_is_spoken_on_every_screen",
+        story::chinese_is_spoken_everywhere,
+    ),
+    (
+        "nothing_is_drawn_or_restarted_while_nothing_happens",
+        story::nothing_is_drawn_or_restarted_while_nothing_happens,
+    ),
+    (
+        "an_unplugged_network_is_noticed_and_comes_back",
+        faults::an_unplugged_network_is_noticed_and_comes_back,
+    ),
+    (
         "a_killed_service_answers_again",
         lifecycle::a_killed_service_answers_again,
+    ),
+    (
+        "a_hung_service_is_restarted",
+        faults::a_hung_service_is_restarted,
     ),
     (
         "a_setting_survives_a_restart",
@@ -49,6 +82,26 @@ const CHECKS: &[(&str, Check)] = &[
     (
         "a_flipped_byte_in_the_hash_tree_is_refused",
         root::flipped_tree_is_refused,
+    ),
+    (
+        "damaged_settings_are_set_aside_and_told",
+        faults::damaged_settings_are_kept_and_told,
+    ),
+    (
+        "a_full_disk_refuses_changes_and_loses_nothing",
+        faults::a_full_disk_refuses_and_loses_nothing,
+    ),
+    (
+        "a_clock_before_the_release_is_not_believed",
+        faults::a_clock_before_the_release_is_not_believed,
+    ),
+    (
+        "a_clock_far_ahead_breaks_nothing",
+        faults::a_clock_far_ahead_breaks_nothing,
+    ),
+    (
+        "pc_shows_itself_on_the_framebuffer_of_the_firmware_when_no_driver_binds",
+        pc::shows_itself_without_a_driver,
     ),
     (
         "the_device_shuts_down_within_its_deadline_and_leaves_its_data_clean",

@@ -1,0 +1,187 @@
+//! What goes wrong around a device, and what it makes of it.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+use xtask::{
+    machine::{LIMIT, Machine},
+    programs::SOURCE_DATE_EPOCH,
+};
+
+use crate::{
+    data::Data,
+    shared::Shared,
+    story::number_after,
+    walk::{Walk, is_dark},
+};
+
+/// 2060-01-01, in milliseconds since 1970: long after anything here was made.
+const YEAR_2060: u64 = 2_840_140_800_000;
+
+pub fn a_hung_service_is_restarted(phone: &mut Shared) -> Result<()> {
+    let machine = phone.machine()?;
+    let restarts = |text: &str| {
+        text.split(" restarts")
+            .next()
+            .and_then(|before| before.rsplit(' ').next()?.parse::<u64>().ok())
+    };
+    let before = restarts(&machine.hyper("services settings")?).context("no count of restarts")?;
+    machine.hyper("kill settings --signal 19")?;
+    machine.wait_for("the restart of a service that hangs", |machine| {
+        let service = machine.hyper("services settings")?;
+        Ok(restarts(&service)
+            .is_some_and(|now| now > before)
+            .then_some(()))
+    })?;
+    machine.hyper("settings get appearance.accent")?;
+    Ok(())
+}
+
+pub fn an_unplugged_network_is_noticed_and_comes_back(phone: &mut Shared) -> Result<()> {
+    let mut walk = Walk::new(phone.machine()?, "unplugged")?;
+    let machine = walk.machine();
+    machine.hyper("settings set display.screen-off-after 0")?;
+    machine.hyper("call screen.power true")?;
+    machine.wait_for_answer("network", |answer| answer.contains("online: yes"))?;
+    let plugged = walk.rest()?;
+    let plugged_icons = walk.status_icons(&plugged);
+
+    let cable = |up: bool| json!({ "name": "network", "up": up });
+    walk.machine().qmp().execute("set_link", cable(false))?;
+    walk.machine()
+        .wait_for_answer("network", |answer| answer.contains("online: no"))?;
+    let picture = walk.rest()?;
+    walk.keep("unplugged", &picture)?;
+    ensure!(
+        walk.status_icons(&picture) != plugged_icons,
+        walk.machine()
+            .evidence("the screen does not say that the cable is out")
+    );
+
+    walk.machine().qmp().execute("set_link", cable(true))?;
+    walk.machine().wait_for_answer("network", |answer| {
+        answer.contains("online: yes") && answer.contains("10.0.2.15")
+    })?;
+    let picture = walk.rest()?;
+    walk.keep("plugged-in", &picture)?;
+    ensure!(
+        walk.status_icons(&picture) == plugged_icons,
+        walk.machine()
+            .evidence("the screen does not say that the cable is back")
+    );
+    walk.machine()
+        .hyper("settings reset display.screen-off-after")?;
+    Ok(())
+}
+
+pub fn a_clock_before_the_release_is_not_believed(phone: &mut Shared) -> Result<()> {
+    let (mut options, _) = phone.own("clock-2001")?;
+    options
+        .arguments
+        .extend(["-rtc", "base=2001-01-01"].map(str::to_owned));
+    let mut machine = Machine::start(options)?;
+    machine.wait_for_page("lock")?;
+    let status = machine.hyper("call time.status")?;
+    let built = SOURCE_DATE_EPOCH.parse::<u64>()? * 1000;
+    ensure!(
+        number_after(&status, "now:").is_some_and(|now| now >= built),
+        machine.evidence(&format!("the clock stands before the release: {status}"))
+    );
+    machine.shut_down(LIMIT)
+}
+
+pub fn a_clock_far_ahead_breaks_nothing(phone: &mut Shared) -> Result<()> {
+    let (mut options, _) = phone.own("clock-2060")?;
+    options
+        .arguments
+        .extend(["-rtc", "base=2060-01-01"].map(str::to_owned));
+    let mut machine = Machine::start(options)?;
+    machine.wait_for_page("lock")?;
+    let status = machine.hyper("call time.status")?;
+    ensure!(
+        number_after(&status, "now:").is_some_and(|now| now >= YEAR_2060),
+        machine.evidence(&format!("the clock of the machine was not taken: {status}"))
+    );
+    let mut walk = Walk::new(&mut machine, "clock-2060")?;
+    walk.arrive("lock")?;
+    walk.drag((180.0, 700.0), (180.0, 200.0))?;
+    walk.arrive("home")?;
+    machine.hyper("settings set appearance.accent moss")?;
+    machine.shut_down(LIMIT)
+}
+
+pub fn damaged_settings_are_kept_and_told(phone: &mut Shared) -> Result<()> {
+    let (options, disk) = phone.own("damaged-settings")?;
+    let data = Data::new(&phone.phone()?.image, disk);
+    let mut machine = Machine::start(options.clone())?;
+    machine.wait_for_page("lock")?;
+    machine.hyper("settings set appearance.accent ember")?;
+    machine.hyper("settings set appearance.theme dark")?;
+    machine.shut_down(LIMIT)?;
+
+    let names = data.names("/settings")?;
+    let [name] = names.as_slice() else {
+        anyhow::bail!("the settings were expected in one file, not in {names:?}");
+    };
+    let path = format!("/settings/{name}");
+    let before = data.ask(&format!("cat {path}"))?;
+    data.flip(&path)?;
+    let damaged = data.ask(&format!("cat {path}"))?;
+    ensure!(before != damaged, "{path} was not damaged");
+
+    let mut machine = Machine::start(options)?;
+    machine.wait_for_page("lock")?;
+    // Defaults, not half of what was there.
+    for (key, default) in [("appearance.accent", "tide"), ("appearance.theme", "auto")] {
+        let value = machine.hyper(&format!("settings get {key}"))?;
+        ensure!(value.trim() == default, "{key} is {value} after the damage");
+    }
+    machine.wait_for_answer("call notify.all", |answer| answer.contains("damaged"))?;
+    let mut walk = Walk::new(&mut machine, "damaged-settings")?;
+    walk.arrive("lock")?;
+    // And they can be changed again.
+    machine.hyper("settings set appearance.accent iris")?;
+    machine.shut_down(LIMIT)?;
+
+    let names = data.names("/settings")?;
+    let copy = names
+        .iter()
+        .find(|name| name.contains("damaged"))
+        .with_context(|| format!("no copy was kept, there is only {names:?}"))?;
+    ensure!(
+        data.ask(&format!("cat /settings/{copy}"))? == damaged,
+        "the copy of the damaged settings is another file"
+    );
+    Ok(())
+}
+
+pub fn a_full_disk_refuses_and_loses_nothing(phone: &mut Shared) -> Result<()> {
+    let (options, disk) = phone.own("full-disk")?;
+    let data = Data::new(&phone.phone()?.image, disk);
+    let mut machine = Machine::start(options.clone())?;
+    machine.wait_for_page("lock")?;
+    machine.hyper("settings set appearance.theme dark")?;
+    machine.shut_down(LIMIT)?;
+    data.fill()?;
+
+    let mut machine = Machine::start(options)?;
+    machine.wait_for_page("lock")?;
+    let mut walk = Walk::new(&mut machine, "full-disk")?;
+    walk.see("the theme that was set before", is_dark)?;
+    walk.arrive("lock")?;
+    let answer = machine
+        .console()
+        .run("settings set appearance.theme light", LIMIT)?;
+    ensure!(
+        answer.code != 0 && answer.output.contains("could not be saved"),
+        machine.evidence(&format!("a setting was made on a full disk: {answer:?}"))
+    );
+    let value = machine.hyper("settings get appearance.theme")?;
+    ensure!(
+        value.trim() == "dark",
+        "the refused change changed the setting to {value}"
+    );
+    let mut walk = Walk::new(&mut machine, "full-disk")?;
+    walk.drag((180.0, 700.0), (180.0, 200.0))?;
+    walk.arrive("home")?;
+    machine.shut_down(LIMIT)
+}

@@ -1,0 +1,160 @@
+//! A finger that walks over the phone's screen, and the pictures that it leaves.
+
+use std::{
+    fs,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use xtask::{
+    machine::{LIMIT, Machine, Picture},
+    paths,
+};
+
+/// How long a drag takes: a calm finger.
+const DRAG: Duration = Duration::from_millis(400);
+
+/// Two pictures this far apart that are the same: nothing moves any more.
+const STILL: Duration = Duration::from_millis(300);
+
+/// A place in logical pixels, from the top left of a phone of 360 × 800.
+pub type Place = (f64, f64);
+
+/// The arrow at the top of every page.
+pub const BACK: Place = (32.0, 60.0);
+
+/// The icons in the status row.
+const STATUS: [f64; 4] = [280.0, 6.0, 350.0, 32.0];
+
+/// A walk over a running device.
+pub struct Walk<'a> {
+    machine: &'a mut Machine,
+    pictures: PathBuf,
+    count: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// Begins wherever the device is. Its pictures go to a folder of this name in
+    /// `HYPEROS_PICTURES`, or beside the logs.
+    pub fn new(machine: &'a mut Machine, name: &str) -> Result<Self> {
+        let folder = match std::env::var_os("HYPEROS_PICTURES") {
+            Some(folder) => PathBuf::from(folder),
+            None => paths::target(&paths::repository()?)?.join("hyperos/tests/pictures"),
+        };
+        let pictures = folder.join(name);
+        fs::create_dir_all(&pictures)
+            .with_context(|| format!("creating {}", pictures.display()))?;
+        Ok(Self {
+            machine,
+            pictures,
+            count: 0,
+        })
+    }
+
+    /// The device.
+    pub fn machine(&mut self) -> &mut Machine {
+        self.machine
+    }
+
+    /// Touches a place and waits for the page that this must lead to.
+    pub fn tap(&mut self, at: Place, page: &str) -> Result<Picture> {
+        self.touch(at)?;
+        self.arrive(page)
+    }
+
+    /// Touches a place.
+    pub fn touch(&mut self, (x, y): Place) -> Result<()> {
+        let at = self.machine.logical(x, y);
+        self.machine.tap(at)
+    }
+
+    /// Draws a finger from one place to another.
+    pub fn drag(&mut self, from: Place, to: Place) -> Result<()> {
+        let (from, to) = (
+            self.machine.logical(from.0, from.1),
+            self.machine.logical(to.0, to.1),
+        );
+        self.machine.drag(from, to, DRAG)
+    }
+
+    /// Waits until the shell says that it shows `page` and nothing moves; keeps the picture.
+    pub fn arrive(&mut self, page: &str) -> Result<Picture> {
+        self.machine.wait_for_page(page)?;
+        let picture = self.rest()?;
+        self.keep(page, &picture)?;
+        Ok(picture)
+    }
+
+    /// Keeps a picture under a name, numbered in the order of the walk.
+    pub fn keep(&mut self, name: &str, picture: &Picture) -> Result<()> {
+        self.count += 1;
+        let file = format!("{:02}-{}.png", self.count, name.replace('/', "-"));
+        picture.save(&self.pictures.join(file))
+    }
+
+    /// The screen once nothing on it moves.
+    pub fn rest(&mut self) -> Result<Picture> {
+        let deadline = Instant::now() + LIMIT;
+        let mut last = self.machine.picture()?;
+        loop {
+            thread::sleep(STILL);
+            let picture = self.machine.picture()?;
+            if picture == last {
+                return Ok(picture);
+            }
+            if Instant::now() > deadline {
+                bail!(self.machine.evidence("the screen does not come to rest"));
+            }
+            last = picture;
+        }
+    }
+
+    /// Waits until the screen is as `accept` wants it, and still.
+    pub fn see(&mut self, what: &str, accept: impl Fn(&Picture) -> bool) -> Result<Picture> {
+        self.machine.wait_for(what, |machine| {
+            let picture = machine.picture()?;
+            Ok(accept(&picture).then_some(()))
+        })?;
+        self.rest()
+    }
+
+    /// Waits until a setting has this value: the touch that changes it returns before.
+    pub fn setting(&mut self, key: &str, value: &str) -> Result<()> {
+        self.machine
+            .wait_for_answer(&format!("settings get {key}"), |answer| {
+                answer.trim() == value
+            })
+            .map(drop)
+    }
+
+    /// The icons of the status row, as pixels.
+    pub fn status_icons(&self, picture: &Picture) -> Vec<[u8; 3]> {
+        let [left, top, right, bottom] = STATUS;
+        let (from, to) = (
+            self.machine.logical(left, top),
+            self.machine.logical(right, bottom),
+        );
+        (from.y as u32..to.y as u32)
+            .flat_map(|y| (from.x as u32..to.x as u32).map(move |x| (x, y)))
+            .map(|(x, y)| picture.pixel(x, y))
+            .collect()
+    }
+}
+
+/// How bright a picture is, from 0 to 255.
+pub fn brightness(picture: &Picture) -> u64 {
+    let sum: u64 = picture.pixels.iter().map(|&part| u64::from(part)).sum();
+    sum / picture.pixels.len().max(1) as u64
+}
+
+/// Whether the dark theme is shown.
+pub fn is_dark(picture: &Picture) -> bool {
+    brightness(picture) < 90
+}
+
+/// Whether the light theme is shown.
+pub fn is_light(picture: &Picture) -> bool {
+    brightness(picture) > 165
+}
