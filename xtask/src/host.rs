@@ -192,7 +192,7 @@ fn agreed() -> Result<bool> {
 }
 
 fn install(packages: &[&str]) -> Result<()> {
-    process::run_visibly(&mut as_root("apt-get")?.args(["--quiet", "update"]))?;
+    process::run_visibly(as_root("apt-get")?.args(["--quiet", "update"]))?;
     process::run_visibly(
         as_root("apt-get")?
             .args(["--quiet", "--yes", "--no-install-recommends", "install"])
