@@ -4,6 +4,8 @@
 //! - `hyper service NAME` is a service: [`services`] lists them.
 //! - `hyper console` runs command lines that come over a serial port or standard input
 //!   ([`console`]); development images have it, and so do tests.
+//! - `hyper attempt` tries, from inside, what the sandbox of a service should refuse ([`attempt`]);
+//!   process 1 of a development image runs it there.
 //! - Everything else is a command for a person: [`commands`]. A command only calls interfaces of
 //!   `wit/`; it can do nothing that `hyper call` could not.
 //!
@@ -14,6 +16,7 @@
 //! - Output is made of lines that do not depend on a terminal. Following commands (`log -f`, a
 //!   call that answers a stream) print each line as it comes, and end with Ctrl-C.
 
+pub mod attempt;
 pub mod commands;
 pub mod console;
 pub mod services;
@@ -38,6 +41,7 @@ pub fn main() -> ExitCode {
     };
     let done = match line.command {
         commands::Command::Service { name } => services::run(&name),
+        commands::Command::Attempt(temptations) => return attempt::run(&temptations),
         commands::Command::Console { port } => console::run(port.as_deref()),
         command => one_thread().and_then(|runtime| {
             let bus = bus::Client::from_environment();

@@ -5,6 +5,7 @@
 //! says.
 
 mod device;
+mod faults;
 mod services;
 
 use std::os::unix::fs::PermissionsExt;
@@ -19,6 +20,14 @@ use crate::system::request::{Refusal, Wish};
 use crate::system::{End, Message, Request, SharedLog, Status};
 
 pub use device::{Facts, Release};
+
+/// What every image serves.
+const OWN: [&str; 3] = [bus::services::ID, bus::power::ID, bus::device::ID];
+
+/// What process 1 may serve, whatever the image.
+pub(crate) fn ids() -> impl Iterator<Item = &'static str> {
+    OWN.into_iter().chain([bus::faults::ID])
+}
 
 /// The way to the loop.
 #[derive(Clone, Debug)]
@@ -60,20 +69,6 @@ impl bus::power::Handler for Power {
     }
 }
 
-struct Faults(Loop);
-
-impl bus::faults::Handler for Faults {
-    async fn signal(&self, caller: Caller, service: String, signal: i32) -> Result<(), String> {
-        self.0
-            .wish(service, Wish::Signal(signal), &caller)
-            .await
-            .map_err(|refusal| match refusal {
-                Refusal::Unknown(name) => format!("there is no service `{name}`"),
-                Refusal::Impossible(reason) => reason,
-            })
-    }
-}
-
 /// Opens the sockets of process 1's own interfaces and serves them from now on.
 ///
 /// # Errors
@@ -92,9 +87,9 @@ pub fn serve(
         bus::power::interface(Power(system.clone())),
         bus::device::interface(facts),
     ];
-    let mut ids = vec![bus::services::ID, bus::power::ID, bus::device::ID];
+    let mut ids = OWN.to_vec();
     if development {
-        served.push(bus::faults::interface(Faults(system)));
+        served.push(bus::faults::interface(faults::Faults::new(system)));
         ids.push(bus::faults::ID);
     }
     let mut listeners = Vec::new();

@@ -139,6 +139,22 @@ impl Plan {
         }
     }
 
+    /// The same sandbox around another program, which it then shows too.
+    pub fn for_program(&self, program: &Path, arguments: Vec<String>) -> Self {
+        let mut plan = self.clone();
+        plan.program = program.to_owned();
+        plan.arguments = arguments;
+        if let Some(files) = &mut plan.files
+            && !files.read.iter().any(|path| path == program)
+        {
+            files.read.push(program.to_owned());
+        }
+        if let Some(paths) = &mut plan.landlock {
+            paths.run.push(program.to_owned());
+        }
+        plan
+    }
+
     /// The sandbox, a line a measure, for whoever asks what holds a service.
     pub fn measures(&self, manifest: &Manifest, place: &Place, limited: bool) -> Vec<String> {
         let mut lines = Vec::new();

@@ -3,6 +3,10 @@
 //! The kernel is asked for everything at once (`clone3`): new namespaces, the control group in
 //! which the process begins its life, and a copy of this process. The copy touches nothing but
 //! descriptors and at once runs `init enter`, which does the rest as an ordinary program.
+//!
+//! A service without network has an empty network namespace. It is made with the service's first
+//! process and kept for those that follow ([`Child::network`]): the kernel takes an old one apart
+//! and makes a new one under the same lock, so that a killed service would wait for its own past.
 
 use std::ffi::CString;
 use std::io::{Seek, Write};
@@ -28,6 +32,8 @@ pub struct Child {
     pub errors: OwnedFd,
     /// Closes when its program runs; before, carries the reason when it cannot.
     pub status: OwnedFd,
+    /// The network namespace that was made for it, to be given to the next one.
+    pub network: Option<OwnedFd>,
 }
 
 /// Copies of descriptors are made at or above this number, clear of the places they go to.
@@ -37,7 +43,8 @@ const CLEAR: RawFd = 128;
 const CLEAR_SIGNAL_HANDLERS: u64 = 1 << 32;
 const INTO_CONTROL_GROUP: u64 = 1 << 33;
 
-/// Makes the process of a service.
+/// Makes the process of a service, in the network namespace `network` of an earlier one if it is
+/// to have one of its own.
 ///
 /// # Errors
 /// When the kernel refuses a process, a namespace or the control group.
@@ -46,6 +53,7 @@ pub fn spawn(
     plan: &Plan,
     sockets: &[BorrowedFd<'_>],
     group: Option<&Path>,
+    network: Option<BorrowedFd<'_>>,
 ) -> Result<Child> {
     if sockets.len() > 64 {
         bail!("a service cannot serve {} interfaces", sockets.len());
@@ -89,13 +97,28 @@ pub fn spawn(
         CString::new(init.as_os_str().as_bytes()).context("the path of init contains NUL")?;
     let arguments = ["init", "enter", &sockets.len().to_string()]
         .map(|argument| CString::new(argument).unwrap_or_default());
-    let process = clone_and_run(flags(plan), group.as_ref(), &ends, &program, &arguments)
+    let own_network = plan.namespaces[3];
+    let network = network.filter(|_| own_network);
+    let mut flags = flags(plan);
+    if network.is_some() {
+        flags &= !u64::from(libc::CLONE_NEWNET.cast_unsigned());
+    }
+    let process = clone_and_run(flags, group.as_ref(), network, &ends, &program, &arguments)
         .with_context(|| format!("making the process of {}", plan.service))?;
+    // Its process is there until this program takes it in. One that is over already has none left,
+    // and the next one makes its own.
+    let made = (own_network && network.is_none())
+        .then(|| {
+            let file = format!("/proc/{process}/ns/net");
+            rustix::fs::open(file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+        })
+        .flatten();
     Ok(Child {
         process,
         output,
         errors,
         status,
+        network: made,
     })
 }
 
@@ -120,6 +143,7 @@ fn flags(plan: &Plan) -> u64 {
 fn clone_and_run(
     flags: u64,
     group: Option<&OwnedFd>,
+    network: Option<BorrowedFd<'_>>,
     ends: &[OwnedFd],
     program: &CString,
     arguments: &[CString],
@@ -138,7 +162,8 @@ fn clone_and_run(
         request.flags |= INTO_CONTROL_GROUP;
         request.cgroup = group.as_raw_fd() as u64;
     }
-    // SAFETY: without CLONE_VM the copy has its own memory, as after fork. It calls only dup2,
+    let network = network.map_or(-1, |network| network.as_raw_fd());
+    // SAFETY: without CLONE_VM the copy has its own memory, as after fork. It calls only setns, dup2,
     // execve and _exit, which are safe in a copy of a process with threads, on values that were
     // made above and that outlive it; it never returns.
     let result = unsafe {
@@ -151,6 +176,9 @@ fn clone_and_run(
     if result == 0 {
         // SAFETY: as above. The pointers end with a null pointer, as execve expects.
         unsafe {
+            if network >= 0 && libc::setns(network, libc::CLONE_NEWNET) < 0 {
+                libc::_exit(125);
+            }
             for (place, &end) in ends.iter().enumerate() {
                 if libc::dup2(end, place as RawFd) < 0 {
                     libc::_exit(126);

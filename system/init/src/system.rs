@@ -9,6 +9,7 @@ mod closing;
 mod entry;
 mod hotplug;
 mod kernel;
+pub mod probe;
 pub mod request;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ use crate::supervise::{Action, Event, State};
 use crate::watch;
 use closing::Closing;
 use entry::Entry;
+use probe::Probe;
 
 /// The log, which handlers and tasks share.
 #[derive(Clone, Debug, Default)]
@@ -103,6 +105,7 @@ pub struct System {
     sender: mpsc::UnboundedSender<Message>,
     messages: mpsc::UnboundedReceiver<Message>,
     watchers: Vec<mpsc::Sender<Status>>,
+    probes: Vec<Probe>,
     closing: Option<Closing>,
 }
 
@@ -153,6 +156,7 @@ impl System {
             sender,
             messages,
             watchers: Vec::new(),
+            probes: Vec::new(),
             closing: None,
         })
     }
@@ -262,6 +266,9 @@ impl System {
                 answer,
             } => {
                 if self.services[service].process_of(generation).is_some() {
+                    if self.services[service].state() == State::Starting {
+                        self.note_progress(service, "it answers");
+                    }
                     let event = match answer {
                         Ok(()) => Event::Answered,
                         Err(problem) => Event::Unwell(problem),
@@ -277,6 +284,9 @@ impl System {
     fn reap(&mut self) {
         while let Ok(Some((process, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             let process = process.as_raw_nonzero().get().cast_unsigned();
+            if self.take_in_probe(process, status) {
+                continue;
+            }
             let found = self
                 .services
                 .iter()
@@ -303,6 +313,7 @@ impl System {
         let ended = process.ended.clone();
         if status.is_none() && !process.announced {
             process.announced = true;
+            self.note_progress(service, "its program runs");
             self.complete_devices(service);
             self.apply(service, Event::Started);
         }
@@ -348,11 +359,19 @@ impl System {
                     return;
                 }
                 self.services[service].watch_process(service, &self.sender, &self.log);
+                self.note_progress(service, "its process is made");
             }
             Action::Ask => self.services[service].ask(service, &self.sender),
             Action::Terminate => self.services[service].signal(Signal::TERM),
             Action::Kill => self.services[service].kill(),
         }
+    }
+
+    /// Says how far a start has come, for whoever wants to know where its time goes.
+    fn note_progress(&self, service: usize, what: &str) {
+        let entry = &self.services[service];
+        let text = format!("{}: after {:.1?} {what}", entry.name, entry.age());
+        self.log.say(Level::Detail, text);
     }
 
     /// Has the loop woken when somebody calls a service that waits for that.

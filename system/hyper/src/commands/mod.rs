@@ -2,6 +2,7 @@
 
 mod api;
 mod device;
+mod probe;
 mod services;
 mod settings;
 
@@ -9,6 +10,8 @@ use std::io::Write;
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Parser, Subcommand};
+
+use crate::attempt;
 
 /// A command line.
 #[derive(Debug, Parser)]
@@ -68,6 +71,14 @@ pub enum Command {
         #[arg(long, default_value_t = 9)]
         signal: i32,
     },
+    /// Try what the sandbox of a service should refuse (development images only)
+    Probe {
+        /// The service
+        name: String,
+        /// Take all memory that the service may have, instead
+        #[arg(long)]
+        exhaust: bool,
+    },
     /// Print the log
     Log {
         /// Print lines as they are written, too
@@ -109,6 +120,9 @@ pub enum Command {
         /// The service
         name: String,
     },
+    /// Try what a sandbox should refuse, from inside (process 1 does this for `probe`)
+    #[command(hide = true)]
+    Attempt(attempt::Temptations),
     /// Run command lines from a serial port, or from standard input
     #[command(hide = true)]
     Console {
@@ -173,6 +187,11 @@ impl Command {
             Self::Kill { name, signal } => bus::faults::signal(bus, &name, signal)
                 .await?
                 .map_err(|reason| anyhow!("sending signal {signal} to {name}: {reason}")),
+            Self::Probe {
+                name,
+                exhaust: false,
+            } => probe::run(bus, &name, out).await,
+            Self::Probe { name, .. } => probe::exhaust(bus, &name, out).await,
             Self::Log {
                 follow,
                 lines,
@@ -207,7 +226,7 @@ impl Command {
             }
             Self::PowerOff => Ok(bus::power::power_off(bus).await?),
             Self::Restart => Ok(bus::power::restart(bus).await?),
-            Self::Service { .. } | Self::Console { .. } => {
+            Self::Service { .. } | Self::Console { .. } | Self::Attempt(_) => {
                 Err(anyhow!("not from within a console"))
             }
         }

@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Resource, Rlimit, Signal};
@@ -42,6 +43,7 @@ unsafe fn owned(descriptor: RawFd) -> OwnedFd {
 }
 
 fn run(mut plan: File, sockets: u8, status: &File) -> Result<Infallible> {
+    let mut steps = Steps::begin();
     let mut text = String::new();
     plan.read_to_string(&mut text)
         .context("reading the plan of the sandbox")?;
@@ -49,10 +51,11 @@ fn run(mut plan: File, sockets: u8, status: &File) -> Result<Infallible> {
     let plan: Plan = toml::from_str(&text).context("reading the plan of the sandbox")?;
     rustix::io::fcntl_setfd(status, rustix::io::FdFlags::CLOEXEC)
         .context("keeping the status pipe")?;
-    become_service(&plan, sockets)
+    steps.done("plan");
+    become_service(&plan, sockets, steps)
 }
 
-fn become_service(plan: &Plan, sockets: u8) -> Result<Infallible> {
+fn become_service(plan: &Plan, sockets: u8, mut steps: Steps) -> Result<Infallible> {
     // A service is in a session of its own, out of reach of a terminal's signals.
     let _ = rustix::process::setsid();
     limit(Resource::Core, 0)?;
@@ -60,9 +63,11 @@ fn become_service(plan: &Plan, sockets: u8) -> Result<Infallible> {
     if let Some(files) = &plan.files {
         files.enter(plan.devices.iter().copied())?;
     }
+    steps.done("files");
     if let Some(user) = plan.user {
         super::rights::become_user(user, &plan.devices, &plan.capabilities)?;
     }
+    steps.done("power");
     if plan.end_with_parent {
         rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
             .context("asking to end with the layer")?;
@@ -73,6 +78,7 @@ fn become_service(plan: &Plan, sockets: u8) -> Result<Infallible> {
     if let Some(paths) = &plan.landlock {
         paths.restrict()?;
     }
+    steps.done("Landlock");
     let mut command = Command::new(&plan.program);
     command
         .args(&plan.arguments)
@@ -83,7 +89,32 @@ fn become_service(plan: &Plan, sockets: u8) -> Result<Infallible> {
     if let Some(calls) = plan.calls {
         calls.restrict()?;
     }
+    steps.done("system calls");
+    // Process 1 takes it into the log as a detail.
+    eprintln!("<7>sandbox made:{}", steps.text);
     Err(command.exec()).with_context(|| format!("running {}", plan.program.display()))
+}
+
+/// How long each step took.
+struct Steps {
+    last: Instant,
+    text: String,
+}
+
+impl Steps {
+    fn begin() -> Self {
+        Self {
+            last: Instant::now(),
+            text: String::new(),
+        }
+    }
+
+    fn done(&mut self, step: &str) {
+        let now = Instant::now();
+        let took = now.duration_since(self.last);
+        self.text += &format!(" {step} {took:.1?}");
+        self.last = now;
+    }
 }
 
 fn limit(resource: Resource, most: u64) -> Result<()> {

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Signal, WaitStatus};
@@ -77,7 +78,11 @@ pub(super) struct Entry {
     plan: Option<Plan>,
     sockets: Vec<UnixListener>,
     group: Option<Group>,
+    /// Its empty network namespace, once it had a process.
+    network: Option<OwnedFd>,
     generation: u64,
+    /// When its process began to be made.
+    begun: Instant,
     /// What its control group had used when its process was made.
     before: Usage,
     health: Option<bus::Client>,
@@ -103,7 +108,9 @@ impl Entry {
             plan: None,
             sockets: Vec::new(),
             group: None,
+            network: None,
             generation: 0,
+            begun: Instant::now(),
             before: Usage::default(),
             health: None,
         };
@@ -204,6 +211,7 @@ impl Entry {
     }
 
     pub(super) fn start(&mut self, program: &Path, groups: Option<&Path>) -> Result<()> {
+        self.begun = Instant::now();
         let plan = self
             .plan
             .as_ref()
@@ -223,12 +231,15 @@ impl Entry {
             output,
             errors,
             status,
+            network,
         } = spawn::spawn(
             program,
             plan,
             &sockets,
             self.group.as_ref().map(Group::folder),
+            self.network.as_ref().map(AsFd::as_fd),
         )?;
+        self.network = network.or_else(|| self.network.take());
         self.generation += 1;
         self.before = self.group.as_ref().map(Group::usage).unwrap_or_default();
         self.health = Some(bus::Client::new(bus::Address::Here(
@@ -242,6 +253,11 @@ impl Entry {
             pipes: Some([output, errors, status]),
         });
         Ok(())
+    }
+
+    /// How long ago its process began to be made.
+    pub(super) fn age(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     /// Begins to read what the process prints and whether its program runs.
@@ -357,13 +373,13 @@ impl Entry {
 
     /// How a process ended, in words.
     pub(super) fn describe_end(&self, status: WaitStatus) -> String {
-        let kills = self
-            .group
-            .as_ref()
-            .map(Group::usage)
-            .unwrap_or_default()
-            .memory_kills;
-        if kills > self.before.memory_kills {
+        self.describe_end_since(status, self.before.memory_kills)
+    }
+
+    /// The same for a process in the service's control group, in which the kernel had ended
+    /// something for want of memory so many times before.
+    pub(super) fn describe_end_since(&self, status: WaitStatus, memory_kills: u64) -> String {
+        if self.usage().unwrap_or_default().memory_kills > memory_kills {
             let limit = self
                 .manifest
                 .as_ref()
@@ -371,6 +387,19 @@ impl Entry {
             return format!("it used up its {limit} MiB of memory and was ended by the kernel");
         }
         process::describe_end(status)
+    }
+
+    /// What the control group has used; `None` without one.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        self.group.as_ref().map(Group::usage)
+    }
+
+    pub(super) fn group_folder(&self) -> Option<&Path> {
+        self.group.as_ref().map(Group::folder)
+    }
+
+    pub(super) fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
     }
 
     pub(super) fn status(&self, place: &Place) -> Status {

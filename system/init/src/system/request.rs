@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 use tokio::sync::{mpsc, oneshot};
 
+use super::probe::{Order, Run};
 use super::{End, Status, System};
 use crate::log::Level;
 use crate::supervise::Event;
@@ -17,6 +18,15 @@ pub enum Refusal {
     Unknown(String),
     /// There is, but it cannot be done.
     Impossible(String),
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown(name) => write!(f, "there is no service `{name}`"),
+            Self::Impossible(reason) => f.write_str(reason),
+        }
+    }
 }
 
 /// What becomes of a service.
@@ -41,6 +51,8 @@ pub enum Request {
     Watch(oneshot::Sender<mpsc::Receiver<Status>>),
     /// Something to be done with a service, and who asks.
     Service(String, Wish, String, oneshot::Sender<Result<(), Refusal>>),
+    /// A probe in the sandbox of a service, and who asks.
+    Probe(String, Order, String, oneshot::Sender<Result<Run, Refusal>>),
     /// The end, and who asks.
     Close(End, String),
     /// The power button was pressed: turns the device off unless somebody is there to ask.
@@ -68,6 +80,9 @@ impl System {
             Request::Service(name, wish, who, answer) => {
                 let _ = answer.send(self.grant_wish(&name, wish, &who));
             }
+            Request::Probe(name, order, who, answer) => {
+                let _ = answer.send(self.probe(&name, order, &who));
+            }
             Request::Close(end, who) => {
                 self.log
                     .say(Level::Notice, format!("{who} asks for the end: {end:?}"));
@@ -90,12 +105,15 @@ impl System {
         }
     }
 
-    fn grant_wish(&mut self, name: &str, wish: Wish, who: &str) -> Result<(), Refusal> {
-        let service = self
-            .services
+    pub(super) fn find(&self, name: &str) -> Result<usize, Refusal> {
+        self.services
             .iter()
             .position(|entry| entry.name == name)
-            .ok_or_else(|| Refusal::Unknown(name.to_owned()))?;
+            .ok_or_else(|| Refusal::Unknown(name.to_owned()))
+    }
+
+    fn grant_wish(&mut self, name: &str, wish: Wish, who: &str) -> Result<(), Refusal> {
+        let service = self.find(name)?;
         if self.closing.is_some() {
             return Err(Refusal::Impossible("the system is about to end".into()));
         }
