@@ -3,7 +3,7 @@
 //! It is a PE program of systemd-boot's stub with three sections more. What is signed later is
 //! this one file, so nothing that decides how the system starts can be changed on its own.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -48,7 +48,28 @@ pub fn write(
             .arg(format!("{section}={address:#x}"));
         address = (address + size).next_multiple_of(ALIGNMENT);
     }
-    process::run(command.arg(STUB).arg(to)).context("making the file that the firmware starts")
+    process::run(command.arg(STUB).arg(to)).context("making the file that the firmware starts")?;
+    let mut program = fs::read(to).with_context(|| format!("reading {}", to.display()))?;
+    forget_build_time(&mut program)?;
+    fs::write(to, program).with_context(|| format!("writing {}", to.display()))
+}
+
+/// Takes out the time of the build, which objcopy writes, and the checksum over it, which UEFI
+/// does not look at.
+fn forget_build_time(program: &mut [u8]) -> Result<()> {
+    let header = program
+        .get(0x3c..0x40)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(|bytes| u32::from_le_bytes(bytes) as usize)
+        .filter(|&header| program.get(header..header + 4) == Some(b"PE\0\0"))
+        .context("objcopy did not make a PE program")?;
+    for field in [header + 8, header + 88] {
+        program
+            .get_mut(field..field + 4)
+            .context("the PE program ends within its header")?
+            .fill(0);
+    }
+    Ok(())
 }
 
 /// The first free page after the sections that objdump lists.
@@ -75,6 +96,21 @@ fn end_of_sections(headers: &str) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_the_build_is_taken_out() {
+        let mut program = vec![7; 256];
+        program[0x3c..0x40].copy_from_slice(&64_u32.to_le_bytes());
+        program[64..68].copy_from_slice(b"PE\0\0");
+        forget_build_time(&mut program).unwrap();
+        assert_eq!(program[72..76], [0; 4], "the time");
+        assert_eq!(program[152..156], [0; 4], "the checksum");
+        assert_eq!(
+            program.iter().filter(|&&byte| byte == 7).count(),
+            256 - 4 - 4 - 4 - 4
+        );
+        forget_build_time(&mut [0; 80]).unwrap_err();
+    }
 
     #[test]
     fn sections_are_added_after_the_last_one() {
