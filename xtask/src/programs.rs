@@ -37,7 +37,6 @@ pub fn cargo(root: &Path) -> Result<Command> {
     let flags = [
         "-Ctarget-feature=+crt-static".to_owned(),
         format!("--remap-path-prefix={}=/cargo", home.display()),
-        format!("--remap-path-prefix={}=/hyperos", root.display()),
         format!("--remap-path-prefix={}=/target", target.display()),
     ];
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
