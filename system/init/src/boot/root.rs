@@ -44,6 +44,7 @@ pub fn prepare(host_name: &str) -> Result<()> {
         .with_context(|| format!("naming the device `{host_name}`"))?;
     loopback_up().context("bringing up the loopback link")?;
     quiet_console();
+    hear_refusals();
     Ok(())
 }
 
@@ -81,6 +82,13 @@ pub fn loopback_up() -> Result<()> {
 /// Keeps the kernel's messages off the screen: they are in the log, as service `kernel`.
 fn quiet_console() {
     let _ = std::fs::write("/proc/sys/kernel/printk", "1 4 1 4");
+}
+
+/// The kernel notes each system call that a sandbox refuses, but no more than ten in five seconds,
+/// and a program that tries many would hide the rest. A bound remains, so that one that tries
+/// without end does not drown what others say.
+fn hear_refusals() {
+    let _ = std::fs::write("/proc/sys/kernel/printk_ratelimit_burst", "500");
 }
 
 /// A name for the host out of the product's file: its `name`.

@@ -35,7 +35,14 @@ impl Paths {
             open.push("/proc/sys/net".into());
         }
         let mut read = files.read.clone();
-        read.extend([PathBuf::from("/proc"), files.bus[0].clone()]);
+        read.push(files.bus[0].clone());
+        if files.kernel_settings {
+            // The whole of /proc is mounted, for these settings are not to be had alone; what else
+            // it tells of the kernel (its symbols, its keys) is nothing to the service.
+            read.extend(["/proc/self", "/proc/sys/net"].map(PathBuf::from));
+        } else {
+            read.push("/proc".into());
+        }
         Self {
             run: vec![program.to_owned()],
             read,
