@@ -509,8 +509,8 @@ fn a_failed_service_is_told_once_and_taken_back_when_it_runs() {
 #[test]
 fn a_notification_is_swiped_away_and_stays_in_the_history() {
     let phone = Phone::new();
-    phone.scene.apply(Update::Trouble(Trouble::Settings(
-        "A copy was kept, and defaults are used.".into(),
+    phone.scene.apply(Update::Trouble(Trouble::NotDone(
+        "There is no room on this device.".into(),
     )));
     phone.unlock();
     phone

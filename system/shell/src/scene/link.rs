@@ -95,9 +95,6 @@ async fn settings(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
     for setting in bus::settings::all(client).await? {
         sink(Update::Setting(setting.key, setting.value));
     }
-    for notice in bus::settings::notices(client).await? {
-        sink(Update::Trouble(Trouble::Settings(notice)));
-    }
     while let Some(change) = changes.next().await {
         let change = change?;
         sink(Update::Setting(change.key, change.value));

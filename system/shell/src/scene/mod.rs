@@ -536,7 +536,6 @@ impl Scene {
         let (title, text) = self.0.preferences.borrow().language.trouble(trouble);
         let (program, tag) = match trouble {
             Trouble::Service { name, .. } => ("services", name.clone()),
-            Trouble::Settings(notice) => ("settings", notice.clone()),
             Trouble::NotDone(_) => ("shell", "not-done".into()),
         };
         let known = self.0.notifications.book().standing().any(|posted| {

@@ -39,8 +39,6 @@ pub enum Trouble {
         /// What its state says is wrong.
         problem: String,
     },
-    /// What the settings service says about the settings themselves.
-    Settings(String),
     /// What the person asked for could not be done, and why.
     NotDone(String),
 }

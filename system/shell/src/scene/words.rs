@@ -222,11 +222,6 @@ impl Language {
                 },
                 problem.clone(),
             ),
-            Trouble::Settings(notice) => (
-                self.pick(["About your settings", "关于你的设置", "Sobre tus ajustes"])
-                    .into(),
-                notice.clone(),
-            ),
             Trouble::NotDone(reason) => (
                 self.pick(["That did not work", "未能完成", "No se pudo hacer"])
                     .into(),
