@@ -22,6 +22,7 @@ fn with_screen<T: Send + 'static>(
     let surroundings = Surroundings {
         ui: screen.ui(),
         now: Rc::new(move || clock.now()),
+        wall: Rc::new(jiff::Timestamp::now),
         data: None,
         system: "/nonexistent".into(),
     };
