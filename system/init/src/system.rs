@@ -385,6 +385,9 @@ impl System {
     /// Tells whoever watches, when a service's state is no longer what it was.
     fn tell(&mut self, service: usize, before: State) {
         let entry = &self.services[service];
+        if before == State::Starting && entry.state() != State::Starting {
+            entry.hold_processor(true);
+        }
         if entry.state() == before || self.watchers.is_empty() {
             return;
         }

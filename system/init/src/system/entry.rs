@@ -225,6 +225,7 @@ impl Entry {
         {
             self.group = Some(Group::make(groups, &self.name, &manifest.limits)?);
         }
+        self.hold_processor(false);
         let sockets: Vec<_> = self.sockets.iter().map(AsFd::as_fd).collect();
         let Child {
             process,
@@ -253,6 +254,13 @@ impl Entry {
             pipes: Some([output, errors, status]),
         });
         Ok(())
+    }
+
+    /// Whether its share of the processor is all that it gets.
+    pub(super) fn hold_processor(&self, held: bool) {
+        if let (Some(group), Ok(manifest)) = (&self.group, &self.manifest) {
+            group.hold_processor(&manifest.limits, held);
+        }
     }
 
     /// How long ago its process began to be made.
