@@ -23,7 +23,7 @@ pub const FILE: &str = "value";
 pub struct Value {
     /// Counts the writes.
     pub number: u64,
-    /// [`Value::text`] of the number.
+    /// `Value::text` of the number.
     pub text: String,
 }
 
