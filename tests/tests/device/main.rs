@@ -13,6 +13,7 @@ mod faults;
 mod lifecycle;
 mod pc;
 mod root;
+mod sandbox;
 mod shared;
 mod story;
 mod walk;
@@ -70,6 +71,14 @@ const CHECKS: &[(&str, Check)] = &[
     (
         "a_hung_service_is_restarted",
         faults::a_hung_service_is_restarted,
+    ),
+    (
+        "every_sandbox_holds_its_service_to_its_manifest",
+        sandbox::every_sandbox_holds_its_service_to_its_manifest,
+    ),
+    (
+        "a_memory_hungry_service_costs_only_itself",
+        sandbox::a_memory_hungry_service_costs_only_itself,
     ),
     (
         "a_setting_survives_a_restart",
