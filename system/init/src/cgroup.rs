@@ -160,6 +160,22 @@ mod tests {
     }
 
     #[test]
+    fn a_start_is_not_held_to_the_share_of_the_processor() {
+        let folder = tempfile::tempdir().unwrap();
+        let group = Group(folder.path().to_owned());
+        let limits = Limits {
+            memory: 1 << 20,
+            processor: Some(20),
+            processes: 4,
+        };
+        let share = || std::fs::read_to_string(folder.path().join("cpu.max")).unwrap();
+        group.hold_processor(&limits, false);
+        assert_eq!(share(), "max 100000");
+        group.hold_processor(&limits, true);
+        assert_eq!(share(), "20000 100000");
+    }
+
+    #[test]
     fn usage_is_read_from_the_groups_files() {
         let folder = tempfile::tempdir().unwrap();
         let group = Group(folder.path().to_owned());
