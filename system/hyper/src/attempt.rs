@@ -6,10 +6,10 @@
 //! kinds of things are tried:
 //!
 //! - what the **manifests** give to one service and keep from the others, of which the arguments are
-//!   a list: folders, sockets, device nodes, the network, capabilities ([`access`]);
-//! - **system calls** that no service has a use for ([`calls`]): these are refused by name, and each
+//!   a list: folders, sockets, device nodes, the network, capabilities (`access`);
+//! - **system calls** that no service has a use for (`calls`): these are refused by name, and each
 //!   refusal must stand in the log;
-//! - ways **around** the sandbox ([`access::escapes`]).
+//! - ways **around** the sandbox (`access::escapes`).
 //!
 //! Nothing that is tried does harm when it is allowed, beyond the life of this process.
 

@@ -3,7 +3,7 @@
 //! A [`Plan`] is everything that a sandbox is made of, worked out from the manifest. Process 1
 //! makes a process in new namespaces and in the service's control group ([`crate::spawn`]); that
 //! process runs this same program as `init enter`, carries out the plan on itself
-//! ([`enter::run`]) and then becomes the service. What it has given up by then it cannot take back.
+//! (`enter`) and then becomes the service. What it has given up by then it cannot take back.
 //!
 //! In the order in which it is done:
 //!

@@ -3,8 +3,8 @@
 //! The scene joins three things that know nothing of each other: the window of crate `ui`, which
 //! draws; [`navigation`], which says where the person is; and the services, which a thread of its
 //! own ([`link`]) talks to. Facts come in as [`Update`]s and go to the window in the words of its
-//! language ([`present`]); what the person does comes out of the window as callbacks and becomes a
-//! move or a [`Request`] ([`wire`]).
+//! language (`present`); what the person does comes out of the window as callbacks and becomes a
+//! move or a [`Request`] (`wire`).
 //!
 //! It promises:
 //! - the first frame waits for nothing: it shows the owner's last known colours, language and zone;
