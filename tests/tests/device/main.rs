@@ -57,6 +57,18 @@ const CHECKS: &[(&str, Check)] = &[
         story::chinese_is_spoken_everywhere,
     ),
     (
+        "a_setting_is_found_by_typing",
+        story::a_setting_is_found_by_typing,
+    ),
+    (
+        "a_notification_stands_until_it_is_dismissed",
+        story::a_notification_stands_until_it_is_dismissed,
+    ),
+    (
+        "the_power_key_turns_the_screen_off_and_held_asks",
+        story::the_power_key_turns_the_screen_off_and_held_asks,
+    ),
+    (
         "nothing_is_drawn_or_restarted_while_nothing_happens",
         story::nothing_is_drawn_or_restarted_while_nothing_happens,
     ),

@@ -62,6 +62,14 @@ const CHINESE: Place = (100.0, 252.0);
 const POWER: Place = (316.0, 68.0);
 const CANCEL: Place = (180.0, 748.0);
 
+/// The field at the top of Settings, what it finds first, and the cross that empties it.
+const SEARCH: Place = (180.0, 176.0);
+const FOUND: Place = (150.0, 256.0);
+const EMPTY: Place = (316.0, 176.0);
+
+/// "Clear" in the notification shade.
+const CLEAR: Place = (300.0, 68.0);
+
 /// What is pulled from the top.
 const CENTRE: (Place, Place) = ((300.0, 8.0), (300.0, 560.0));
 const SHADE: (Place, Place) = ((60.0, 8.0), (60.0, 560.0));
@@ -191,6 +199,68 @@ pub fn chinese_is_spoken_everywhere(phone: &mut Shared) -> Result<()> {
     walk.touch(ENGLISH)?;
     walk.setting("language", "en")?;
     walk.tap(BACK, "home")?;
+    end(&mut walk)
+}
+
+pub fn a_setting_is_found_by_typing(phone: &mut Shared) -> Result<()> {
+    let mut walk = Walk::new(phone.machine()?, "search")?;
+    begin(&mut walk)?;
+    let all = walk.tap(SETTINGS, "settings")?;
+    walk.touch(SEARCH)?;
+    let keyboard = walk.see("the keyboard on the screen", |picture| *picture != all)?;
+    walk.keep("keyboard", &keyboard)?;
+    walk.machine().type_text("zone")?;
+    let found = walk.see("what was found", |picture| *picture != keyboard)?;
+    walk.keep("found", &found)?;
+    walk.tap(FOUND, "settings/zone")?;
+    let found = walk.tap(BACK, "settings")?;
+    walk.touch(EMPTY)?;
+    let emptied = walk.see("all of Settings again", |picture| *picture != found)?;
+    // The first step back puts the keyboard away.
+    walk.touch(BACK)?;
+    walk.see("the keyboard gone", |picture| *picture != emptied)?;
+    walk.tap(BACK, "home")?;
+    end(&mut walk)
+}
+
+pub fn a_notification_stands_until_it_is_dismissed(phone: &mut Shared) -> Result<()> {
+    let mut walk = Walk::new(phone.machine()?, "notification")?;
+    begin(&mut walk)?;
+    walk.machine().hyper("call screen.lock")?;
+    let empty = walk.arrive("lock")?;
+    walk.machine()
+        .hyper("notify \"Backup finished\" \"Everything of today is on the stick.\"")?;
+    let told = walk.see("the notification", |picture| *picture != empty)?;
+    walk.keep("told", &told)?;
+    walk.drag(LOW, HIGH)?;
+    walk.arrive("home")?;
+    walk.drag(SHADE.0, SHADE.1)?;
+    walk.arrive("notifications")?;
+    walk.touch(CLEAR)?;
+    walk.machine()
+        .wait_for_answer("call notify.all", |answer| !answer.contains("Backup"))?;
+    walk.drag(LOW, HIGH)?;
+    walk.arrive("home")?;
+    end(&mut walk)
+}
+
+pub fn the_power_key_turns_the_screen_off_and_held_asks(phone: &mut Shared) -> Result<()> {
+    let mut walk = Walk::new(phone.machine()?, "power")?;
+    begin(&mut walk)?;
+    walk.machine().set_key("power", true)?;
+    walk.arrive("power")?;
+    walk.machine().set_key("power", false)?;
+    walk.tap(CANCEL, "home")?;
+
+    walk.machine().key("power")?;
+    walk.machine()
+        .wait_for_answer("call screen.status", |answer| answer.contains("on: false"))?;
+    walk.machine().key("power")?;
+    walk.machine()
+        .wait_for_answer("call screen.status", |answer| answer.contains("on: true"))?;
+    walk.arrive("lock")?;
+    walk.drag(LOW, HIGH)?;
+    walk.arrive("home")?;
     end(&mut walk)
 }
 
