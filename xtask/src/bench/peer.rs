@@ -34,8 +34,7 @@ pub struct Peer {
 /// What the peer's kernel command line says in every start; `norandmaps` as in our own product.
 ///
 /// The kernel's pointer on the text console would blink, which is neither weston's doing nor ours.
-pub const COMMAND_LINE: &str =
-    "root=/dev/vda rootfstype=ext4 rw console=ttyS0 quiet loglevel=0 vt.global_cursor_default=0 norandmaps";
+pub const COMMAND_LINE: &str = "root=/dev/vda rootfstype=ext4 rw console=ttyS0 quiet loglevel=0 vt.global_cursor_default=0 norandmaps";
 
 impl Peer {
     /// Builds what the cache does not have.
