@@ -164,9 +164,17 @@ impl Phone {
         self.screen.settle();
     }
 
-    /// The picture now; kept when somebody wants to look at it.
+    /// The picture now; kept when somebody wants to look at it. What was drawn bit by bit must be
+    /// what is there when everything is drawn anew.
     fn picture(&self, name: &str) -> Picture {
         let picture = self.screen.picture();
+        self.screen.screen().redraw();
+        let whole = self.screen.picture();
+        assert_eq!(
+            changed(&picture, &whole),
+            0.0,
+            "{name} was not drawn as it is"
+        );
         if let Some(folder) = std::env::var_os("HYPER_PICTURES") {
             picture
                 .save_png(Path::new(&folder).join(format!("{name}.png")))

@@ -160,15 +160,19 @@ pub struct Canvas {
     width: u32,
     height: u32,
     pixels: Vec<Pixel>,
+    /// What the pixels were when [`Canvas::keep_only`] was last called.
+    kept: Vec<Pixel>,
 }
 
 impl Canvas {
     /// A black one.
     pub fn new(width: u32, height: u32) -> Self {
+        let pixels = vec![Pixel::default(); width as usize * height as usize];
         Self {
             width,
             height,
-            pixels: vec![Pixel::default(); width as usize * height as usize],
+            kept: pixels.clone(),
+            pixels,
         }
     }
 
@@ -192,6 +196,21 @@ impl Canvas {
         &mut self.pixels
     }
 
+    /// Keeps what was drawn in these parts, and puts all other pixels back to what they were after
+    /// the last call.
+    pub fn keep_only(&mut self, parts: impl IntoIterator<Item = Rectangle>) {
+        let width = self.width as usize;
+        for part in parts {
+            let part = part.intersection(Rectangle::of_size(self.width, self.height));
+            for y in part.y..part.y + part.height {
+                let start = y as usize * width + part.x as usize;
+                let row = start..start + part.width as usize;
+                self.kept[row.clone()].copy_from_slice(&self.pixels[row]);
+            }
+        }
+        self.pixels.copy_from_slice(&self.kept);
+    }
+
     /// The pixels of a part, row by row, each with its row number.
     pub fn rows(&self, part: Rectangle) -> impl Iterator<Item = (u32, &[Pixel])> {
         let part = part.intersection(Rectangle::of_size(self.width, self.height));
@@ -206,6 +225,25 @@ impl Canvas {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_was_drawn_elsewhere_is_put_back() {
+        let mut canvas = Canvas::new(4, 2);
+        let ink = Pixel::new(1, 2, 3);
+        canvas.pixels_mut().fill(ink);
+        let left = Rectangle {
+            x: 0,
+            y: 0,
+            width: 2,
+            height: 9,
+        };
+        canvas.keep_only([left]);
+        let none = Pixel::default();
+        assert_eq!(
+            canvas.pixels(),
+            [ink, ink, none, none, ink, ink, none, none]
+        );
+    }
 
     fn rectangle() -> impl Strategy<Value = Rectangle> {
         (0u32..40, 0u32..40, 0u32..40, 0u32..40).prop_map(|(x, y, width, height)| Rectangle {

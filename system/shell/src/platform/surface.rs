@@ -62,14 +62,20 @@ impl Surface {
             return Region::new();
         }
         let drawn = self.renderer.render(canvas.pixels_mut(), width);
-        let mut region = Region::new();
-        for (origin, size) in drawn.iter() {
-            region.add(Rectangle {
+        let parts = || {
+            drawn.iter().map(|(origin, size)| Rectangle {
                 x: origin.x.max(0).unsigned_abs(),
                 y: origin.y.max(0).unsigned_abs(),
                 width: size.width,
                 height: size.height,
-            });
+            })
+        };
+        // Slint 1.18.1 draws a `Path` that touches what changed as a whole, over whatever lies above
+        // it outside of that: an icon's ground covered its glyph.
+        canvas.keep_only(parts());
+        let mut region = Region::new();
+        for part in parts() {
+            region.add(part);
         }
         region
     }
