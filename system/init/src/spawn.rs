@@ -5,8 +5,8 @@
 //! descriptors and at once runs `init enter`, which does the rest as an ordinary program.
 //!
 //! A service without network has an empty network namespace. It is made with the service's first
-//! process and kept for those that follow ([`Child::network`]): the kernel takes an old one apart
-//! and makes a new one under the same lock, so that a killed service would wait for its own past.
+//! process and kept for those that follow ([`Child::network`]), which spares the kernel to take one
+//! apart while it makes the next. What that is worth has not been measured by itself.
 
 use std::ffi::CString;
 use std::io::{Seek, Write};

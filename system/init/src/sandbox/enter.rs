@@ -6,16 +6,16 @@
 //!
 //! # Where the time of a start goes
 //!
-//! Process 1 and this process say it in the log, at the level of details. Measured in emulation
-//! (TCG), from the making of the process to the first answer of `settings`: making it 5 ms, reading
-//! the plan 1, files 5, user and Landlock 1, the list of system calls 5, running two programs 10,
-//! the service itself 10. What costs is not here, and two things once hid that:
+//! Process 1 and this process say it in the log, at the level of details. In emulation (TCG), from
+//! the making of the process to the first answer of `settings` as process 1 sees it, five starts
+//! each, on a machine that was not quiet:
 //!
-//! - A share of the processor is handed out by tenths of a second, and a start used it up; so
-//!   services are held to it only once they have answered.
-//! - QEMU keeps what it translated by virtual address. With addresses chosen anew for each process
-//!   nothing of that is found again, and all of the above takes five times as long. It is the
-//!   emulator's cost alone: there, compare starts with the kernel's `norandmaps`.
+//! - 580 to 1300 ms, while services were held to their share of the processor during a start. It is
+//!   handed out by tenths of a second, and a start used it up; now they are held to it only once
+//!   they have answered: 140 to 275 ms.
+//! - 30 to 92 ms with programs at fixed addresses, 26 to 55 ms (on a quieter machine) with the
+//!   kernel's `norandmaps`. The likely reason is that QEMU finds again what it has translated only
+//!   at the same virtual address; on hardware nothing of that is to be expected.
 
 use std::convert::Infallible;
 use std::fs::File;
