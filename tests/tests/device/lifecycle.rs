@@ -62,7 +62,11 @@ pub fn a_killed_service_answers_again(phone: &mut Shared) -> Result<()> {
     let machine = phone.machine()?;
     machine.hyper("settings")?;
     machine.hyper("kill settings")?;
-    // The next call waits for the new process: nobody has to try again.
+    // A call that still reaches the dying process ends with it.
+    machine.wait_for_answer("services settings", |service| {
+        service.contains(" 1 restarts")
+    })?;
+    // Every later one waits for the new process: nobody has to try again.
     machine.hyper("settings")?;
     machine.wait_for_answer("services", |table| is_running(table, "settings"))?;
     let service = machine.hyper("services settings")?;

@@ -129,18 +129,28 @@ impl<'a> Walk<'a> {
             .map(drop)
     }
 
+    /// Waits until the icons of the status row are as `accept` wants them, and all is still.
+    pub fn see_status(
+        &mut self,
+        what: &str,
+        accept: impl Fn(&[[u8; 3]]) -> bool,
+    ) -> Result<Picture> {
+        let scale = self.machine.logical(1.0, 1.0).x;
+        self.see(what, |picture| accept(&status_icons(picture, scale)))
+    }
+
     /// The icons of the status row, as pixels.
     pub fn status_icons(&self, picture: &Picture) -> Vec<[u8; 3]> {
-        let [left, top, right, bottom] = STATUS;
-        let (from, to) = (
-            self.machine.logical(left, top),
-            self.machine.logical(right, bottom),
-        );
-        (from.y as u32..to.y as u32)
-            .flat_map(|y| (from.x as u32..to.x as u32).map(move |x| (x, y)))
-            .map(|(x, y)| picture.pixel(x, y))
-            .collect()
+        status_icons(picture, self.machine.logical(1.0, 1.0).x)
     }
+}
+
+fn status_icons(picture: &Picture, scale: f64) -> Vec<[u8; 3]> {
+    let [left, top, right, bottom] = STATUS.map(|edge| (edge * scale) as u32);
+    (top..bottom)
+        .flat_map(|y| (left..right).map(move |x| (x, y)))
+        .map(|(x, y)| picture.pixel(x, y))
+        .collect()
 }
 
 /// How bright a picture is, from 0 to 255.
