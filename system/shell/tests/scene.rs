@@ -170,11 +170,9 @@ impl Phone {
         let picture = self.screen.picture();
         self.screen.screen().redraw();
         let whole = self.screen.picture();
-        assert_eq!(
-            changed(&picture, &whole),
-            0.0,
-            "{name} was not drawn as it is"
-        );
+        // Some dozens of pixels at the edges of what is smoothed may differ; a glyph has hundreds.
+        let differ = changed(&picture, &whole);
+        assert!(differ < 0.0001, "{differ} of {name} is not drawn as it is");
         if let Some(folder) = std::env::var_os("HYPER_PICTURES") {
             picture
                 .save_png(Path::new(&folder).join(format!("{name}.png")))
