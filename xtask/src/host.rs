@@ -103,6 +103,16 @@ const REQUIREMENTS: &[Requirement] = &[
         "libelf-dev",
         "is used by the kernel's build",
     ),
+    requirement(
+        Purpose::Kernel,
+        "libssl-dev",
+        "makes the key of the kernel's modules",
+    ),
+    requirement(
+        Purpose::Kernel,
+        "openssl",
+        "makes the key of the kernel's modules",
+    ),
     requirement(Purpose::Kernel, "lz4", "compresses the kernel"),
     requirement(
         Purpose::Run,
@@ -125,6 +135,26 @@ const REQUIREMENTS: &[Requirement] = &[
         Purpose::Test,
         "fdisk",
         "checks our partition tables (sfdisk)",
+    ),
+    requirement(
+        Purpose::Test,
+        "fonts-inter",
+        "is what the tested screens are written in",
+    ),
+    requirement(
+        Purpose::Test,
+        "fonts-noto-cjk",
+        "is what they are written in in Chinese",
+    ),
+    requirement(
+        Purpose::Test,
+        "iproute2",
+        "lays the wires that the network is tested on",
+    ),
+    requirement(
+        Purpose::Test,
+        "dnsmasq-base",
+        "is the router at their other end",
     ),
 ];
 
