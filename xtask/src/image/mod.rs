@@ -187,7 +187,7 @@ fn release(options: &Options) -> String {
 }
 
 fn command_line(product: &Product, root: &Root, extra: &[String]) -> String {
-    // Huge pages make the kernel keep 45 MB of a phone's 1 GB free for them, and serve large heaps,
+    // Huge pages make the kernel keep 70 MB of a phone's 1 GB free for them, and serve large heaps,
     // which no program here has.
     let mut line = format!(
         "hyper.slot=a hyper.root-hash={} hyper.root-salt={} hyper.root-blocks={} \
