@@ -101,14 +101,8 @@ fn end(walk: &mut Walk<'_>) -> Result<()> {
     Ok(())
 }
 
-pub fn every_screen_is_walked(phone: &mut Shared) -> Result<()> {
-    let mut walk = Walk::new(phone.machine()?, "walk")?;
-    begin(&mut walk)?;
-    for (page, at) in APPS.into_iter().chain(DOCK) {
-        walk.tap(at, page)?;
-        walk.tap(BACK, "home")?;
-    }
-
+/// Pulls down the control centre, with its power menu, and the shade, and pushes each away again.
+fn pull_both_panels(walk: &mut Walk<'_>) -> Result<()> {
     walk.drag(CENTRE.0, CENTRE.1)?;
     walk.arrive("control-centre")?;
     walk.tap(POWER, "power")?;
@@ -119,6 +113,18 @@ pub fn every_screen_is_walked(phone: &mut Shared) -> Result<()> {
     walk.arrive("notifications")?;
     walk.drag(LOW, HIGH)?;
     walk.arrive("home")?;
+    Ok(())
+}
+
+pub fn every_screen_is_walked(phone: &mut Shared) -> Result<()> {
+    let mut walk = Walk::new(phone.machine()?, "walk")?;
+    begin(&mut walk)?;
+    for (page, at) in APPS.into_iter().chain(DOCK) {
+        walk.tap(at, page)?;
+        walk.tap(BACK, "home")?;
+    }
+
+    pull_both_panels(&mut walk)?;
 
     walk.tap(SETTINGS, "settings")?;
     for (page, at) in ROWS {
@@ -175,16 +181,7 @@ pub fn chinese_is_spoken_everywhere(phone: &mut Shared) -> Result<()> {
     walk.see("another language", |picture| *picture != english)?;
     walk.tap(BACK, "home")?;
 
-    walk.drag(CENTRE.0, CENTRE.1)?;
-    walk.arrive("control-centre")?;
-    walk.tap(POWER, "power")?;
-    walk.tap(CANCEL, "control-centre")?;
-    walk.drag(LOW, HIGH)?;
-    walk.arrive("home")?;
-    walk.drag(SHADE.0, SHADE.1)?;
-    walk.arrive("notifications")?;
-    walk.drag(LOW, HIGH)?;
-    walk.arrive("home")?;
+    pull_both_panels(&mut walk)?;
     walk.tap(SETTINGS, "settings")?;
     for (page, at) in ROWS {
         walk.tap(at, page)?;
