@@ -83,9 +83,9 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct RunArguments {
-    /// The product, a file of devices/.
+    /// The product, a file of devices/. Given more than once, the devices share a network.
     #[arg(long, default_value = "qemu-phone")]
-    device: String,
+    device: Vec<String>,
     /// The edition, a file of editions/.
     #[arg(long, default_value = "global")]
     edition: String,
@@ -142,17 +142,23 @@ pub fn execute() -> Result<ExitCode> {
     let progress = Progress::default();
     match arguments.command {
         Command::Run(options) => {
-            let product = Product::load(&root, &options.device)?;
+            let products = options
+                .device
+                .iter()
+                .map(|name| Product::load(&root, name))
+                .collect::<Result<Vec<_>>>()?;
             let image = image::Options {
                 edition: options.edition,
                 development: true,
                 no_build: options.no_build,
                 command_line: options.kernel_argument,
             };
-            if product.is_layer() {
+            if let [product] = products.as_slice()
+                && product.is_layer()
+            {
                 desktop::run(
                     &root,
-                    &product,
+                    product,
                     &image,
                     options.fresh,
                     arguments.yes,
@@ -169,7 +175,7 @@ pub fn execute() -> Result<ExitCode> {
                 shot: options.shot,
                 yes: arguments.yes,
             };
-            run::run(&root, &product, &request, &progress)?;
+            run::run(&root, &products, &request, &progress)?;
         }
         Command::Console { device, line } => {
             let code = run::console(&root, &device, &line)?;

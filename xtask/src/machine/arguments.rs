@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::Path};
 
 use anyhow::Result;
 
-use super::{Accelerator, Boot, Disk, Options, Show, console::SOCKET as CONSOLE_SOCKET};
+use super::{Accelerator, Boot, Disk, Network, Options, Show, console::SOCKET as CONSOLE_SOCKET};
 
 /// QEMU's own socket, in the machine's folder.
 pub(super) const QMP_SOCKET: &str = "qmp.socket";
@@ -110,14 +110,24 @@ pub(super) fn arguments(options: &Options) -> Result<Vec<OsString>> {
             "virtio-keyboard-pci",
         ]);
     }
-    if options.network {
+    let network = match &options.network {
+        Network::None => None,
+        Network::Own => Some(("user,id=network".to_owned(), 0)),
+        Network::Shared(port) => Some((
+            format!(
+                "stream,id=network,server=off,addr.type=unix,addr.path={}",
+                file(&port.socket)
+            ),
+            port.number,
+        )),
+    };
+    if let Some((network, number)) = network {
         // Without its boot ROM: firmware would try to start from the network.
-        list.add([
-            "-netdev",
-            "user,id=network",
-            "-device",
-            "virtio-net-pci,netdev=network,romfile=",
-        ]);
+        let card = format!(
+            "virtio-net-pci,netdev=network,romfile=,mac=52:54:00:12:34:{:02x}",
+            0x56 + number
+        );
+        list.add(["-netdev", &network, "-device", &card]);
     }
     list.add(["-device", "virtio-rng-pci"]);
     list.add(["-device", "i6300esb", "-action", "watchdog=reset"]);

@@ -10,6 +10,7 @@ mod arguments;
 mod console;
 mod input;
 mod lines;
+mod network;
 mod options;
 mod picture;
 mod qmp;
@@ -31,6 +32,7 @@ pub use self::{
     accelerator::Accelerator,
     console::{Answer, Console},
     input::Point,
+    network::{Network, Port, SharedNetwork},
     options::{Boot, Disk, Options, Show},
     picture::Picture,
     qmp::Qmp,

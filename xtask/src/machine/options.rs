@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::Accelerator;
+use super::{Accelerator, Network};
 use crate::{image::Image, product::Display, size::Size};
 
 /// How a machine starts.
@@ -66,8 +66,8 @@ pub struct Options {
     pub processors: u32,
     /// How these are emulated; none to find out.
     pub accelerator: Option<Accelerator>,
-    /// Whether it is connected to a network: one that QEMU emulates, behind this machine's own.
-    pub network: bool,
+    /// What its network card is connected to.
+    pub network: Network,
     /// Further arguments for QEMU.
     pub arguments: Vec<String>,
 }
@@ -97,7 +97,7 @@ impl Options {
             memory: machine.memory,
             processors: machine.processors,
             accelerator: None,
-            network: true,
+            network: Network::Own,
             arguments: machine.arguments.clone(),
         })
     }

@@ -1,8 +1,8 @@
-//! The page that shows a device's screen in the browser.
+//! The page that shows the devices' screens in the browser.
 //!
 //! A very small HTTP server on the loopback that serves three things and nothing else: our page,
-//! and the two folders of Debian's noVNC that it loads. The screen itself comes from QEMU's own
-//! web socket.
+//! and the two folders of Debian's noVNC that it loads. Each screen itself comes from its QEMU's
+//! own web socket.
 
 use std::{
     fs,
@@ -14,14 +14,26 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-
-use crate::product::{Display, Product};
+use serde::Serialize;
 
 const NOVNC: &str = "/usr/share/novnc";
 const TEMPLATE: &str = include_str!("page.html");
 
 /// Tried first, so that the address stays the same from run to run.
 const PORT: u16 = 6400;
+
+/// A screen to show.
+#[derive(Debug, Serialize)]
+pub(super) struct Screen {
+    /// What device it belongs to, in words.
+    pub(super) title: String,
+    /// Pixels.
+    pub(super) width: u32,
+    /// Pixels.
+    pub(super) height: u32,
+    /// Of the web socket on the loopback.
+    pub(super) port: u16,
+}
 
 /// A page that is being served, by threads that end with the program.
 #[derive(Debug)]
@@ -30,17 +42,15 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Serves the page of a device whose screen is at the web socket on `port`.
-    pub(super) fn serve(product: &Product, display: Display, port: u16) -> Result<Self> {
+    /// Serves a page with these screens side by side.
+    pub(super) fn serve(screens: &[Screen]) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT))
             .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
             .context("opening a port on the loopback for the page")?;
         let address = listener.local_addr()?;
-        let page = TEMPLATE
-            .replace("{{title}}", &escape(&product.model))
-            .replace("{{port}}", &port.to_string())
-            .replace("{{width}}", &display.width.to_string())
-            .replace("{{height}}", &display.height.to_string());
+        // In a script, where `<` could only end it.
+        let screens = serde_json::to_string(screens)?.replace('<', "\\u003c");
+        let page = TEMPLATE.replace("{{screens}}", &screens);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let page = page.clone();
@@ -55,13 +65,6 @@ impl Page {
     pub(super) fn address(&self) -> String {
         format!("http://{}/", self.address)
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 fn answer(mut stream: TcpStream, page: &str) -> Result<()> {
@@ -130,7 +133,6 @@ mod tests {
     use std::io::Read as _;
 
     use super::*;
-    use crate::paths;
 
     fn get(page: &Page, request: &str) -> String {
         let mut stream = TcpStream::connect(page.address).unwrap();
@@ -142,12 +144,19 @@ mod tests {
 
     #[test]
     fn the_page_is_served_and_nothing_beside_novnc() {
-        let product = Product::load(&paths::repository().unwrap(), "qemu-phone").unwrap();
-        let page = Page::serve(&product, product.display.unwrap(), 5703).unwrap();
+        let screen = |title: &str, port| Screen {
+            title: title.to_owned(),
+            width: 540,
+            height: 1200,
+            port,
+        };
+        let page = Page::serve(&[screen("One", 5703), screen("</script>", 5704)]).unwrap();
         let answer = get(&page, "GET /");
         assert!(
             answer.starts_with("HTTP/1.1 200 OK")
                 && answer.contains("5703")
+                && answer.contains("5704")
+                && answer.matches("</script>").count() == 1
                 && !answer.contains("{{"),
             "{answer}"
         );
