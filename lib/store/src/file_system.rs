@@ -81,3 +81,53 @@ impl FileSystem for Disk {
         path.try_exists()
     }
 }
+
+/// The real file system, where what is made is for the program's own user alone (mode 0600):
+/// for keys and other secrets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Private;
+
+impl FileSystem for Private {
+    type File = File;
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        Disk.read(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<File> {
+        use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?;
+        // The mode above is for a new file; one that was left behind keeps its own.
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        Ok(file)
+    }
+
+    fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        Disk.write(file, bytes)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        Disk.sync(file)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Disk.remove(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        Disk.sync_folder(folder)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        Disk.exists(path)
+    }
+}

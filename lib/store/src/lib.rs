@@ -81,6 +81,6 @@ pub mod simulation;
 mod state;
 mod version;
 
-pub use file_system::{Disk, FileSystem};
+pub use file_system::{Disk, FileSystem, Private};
 pub use state::{Error, Opened, Store, open, open_in};
 pub use version::{Beginning, Chain, Forms, FormsError, Version};
