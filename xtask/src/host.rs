@@ -223,11 +223,12 @@ fn agreed() -> Result<bool> {
 
 fn install(packages: &[&str]) -> Result<()> {
     process::run_visibly(as_root("apt-get")?.args(["--quiet", "update"]))?;
+    // By env, because sudo passes no environment on.
     process::run_visibly(
-        as_root("apt-get")?
-            .args(["--quiet", "--yes", "--no-install-recommends", "install"])
-            .args(packages)
-            .env("DEBIAN_FRONTEND", "noninteractive"),
+        as_root("env")?
+            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"])
+            .args(["--yes", "--no-install-recommends", "install"])
+            .args(packages),
     )
     .with_context(|| format!("installing {}", packages.join(" ")))
 }
@@ -240,7 +241,7 @@ fn as_root(program: &str) -> Result<Command> {
     }
     if process::find("sudo").is_none() {
         bail!(
-            "installing packages needs root and there is no sudo: run `{program}` as root yourself"
+            "installing packages needs root and there is no sudo: install them as root yourself, with apt-get"
         );
     }
     let mut command = Command::new("sudo");
