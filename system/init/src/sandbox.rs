@@ -234,6 +234,19 @@ impl Plan {
     }
 }
 
+/// By what a desktop tells its programs where its display and its pointer's pictures are. Services
+/// that have a display on a device are told it in a layer; nothing else of the environment is passed.
+const DESKTOP: [&str; 8] = [
+    "DISPLAY",
+    "XAUTHORITY",
+    "WAYLAND_DISPLAY",
+    "XDG_RUNTIME_DIR",
+    "HOME",
+    "XCURSOR_PATH",
+    "XCURSOR_SIZE",
+    "XCURSOR_THEME",
+];
+
 fn environment(
     manifest: &Manifest,
     place: &Place,
@@ -263,14 +276,9 @@ fn environment(
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
         .collect();
-    if place.layer {
-        // The desktop around it says where its display is.
-        let ours: BTreeSet<_> = environment.iter().map(|(key, _)| key.clone()).collect();
-        let of_parent = std::env::vars_os()
-            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
-        environment.extend(
-            of_parent.filter(|(key, _)| !ours.contains(key) && !key.starts_with("LISTEN_")),
-        );
+    if place.layer && manifest.access.devices.contains(&DeviceGroup::Dri) {
+        let of_desktop = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
+        environment.extend(DESKTOP.into_iter().filter_map(of_desktop));
     }
     environment
 }

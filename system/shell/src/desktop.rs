@@ -1,9 +1,10 @@
 //! The screen as a window of another system's desktop: the same scene on Slint's own window
-//! backend, which brings its loop, its input and its drawing. Nothing is measured there.
+//! backend, which brings its loop, its input and its drawing. Nothing is measured there. Who closes
+//! the window ends the layer, as turning a device off does.
 
-use std::cell::Cell;
+use std::cell::OnceCell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use slint::ComponentHandle as _;
@@ -13,6 +14,9 @@ use crate::scene::{self, Scene};
 use crate::serve::{self, Measured};
 use crate::statistics::Statistics;
 use crate::surroundings::{ProductDisplay, Surroundings};
+
+/// How long `init` may take to say that it ends the layer.
+const END: Duration = Duration::from_secs(5);
 
 /// Whether this runs on a desktop.
 pub fn is_there() -> bool {
@@ -41,9 +45,8 @@ pub fn run(surroundings: &Surroundings) -> Result<()> {
     .context("making the loop's wake-up")?;
 
     let window = Rc::new(Window {
-        lit: Cell::new(true),
         display: surroundings.display,
-        scene: std::cell::OnceCell::new(),
+        scene: OnceCell::new(),
     });
     let begin = Instant::now();
     let scene = Scene::new(
@@ -70,16 +73,30 @@ pub fn run(surroundings: &Surroundings) -> Result<()> {
     ));
     serve::offer(&scene, window);
     crate::serve_in_background(&scene, loop_handle)?;
+    let client = bus::Client::from_environment();
     scene
-        .connect(bus::Client::from_environment())
+        .connect(client.clone())
         .context("starting to talk to the services")?;
-    scene.window().run().context("running the window")
+    scene.window().run().context("running the window")?;
+    end_layer(&client.with_deadline(END))
+}
+
+/// Asks `init` to end everything, for otherwise it would open the window again. That it is ending
+/// already, and perhaps no longer answers, is no error.
+fn end_layer(client: &bus::Client) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("making the loop that ends the layer")?;
+    if let Err(error) = runtime.block_on(bus::power::power_off(client)) {
+        tracing::debug!("the layer was not asked to end: {error}");
+    }
+    Ok(())
 }
 
 struct Window {
-    lit: Cell<bool>,
     display: ProductDisplay,
-    scene: std::cell::OnceCell<Scene>,
+    scene: OnceCell<Scene>,
 }
 
 impl Window {
@@ -90,12 +107,14 @@ impl Window {
 
 impl scene::Display for Window {
     // Another system's display is not ours to turn off.
-    fn set_power(&self, on: bool) {
-        self.lit.set(on);
+    fn can_turn_off(&self) -> bool {
+        false
     }
 
+    fn set_power(&self, _: bool) {}
+
     fn is_on(&self) -> bool {
-        self.lit.get()
+        true
     }
 
     fn brightness(&self) -> Option<f32> {

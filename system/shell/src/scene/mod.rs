@@ -41,6 +41,10 @@ use zones::Zones;
 
 /// What the scene asks of the display.
 pub trait Display {
+    /// Whether it can be turned off: a window of another system's desktop cannot.
+    fn can_turn_off(&self) -> bool {
+        true
+    }
     /// Lights the display or turns it off.
     fn set_power(&self, on: bool);
     /// Whether it is lit.
@@ -484,7 +488,8 @@ impl Scene {
     fn arm_idle(&self) {
         let after = self.0.preferences.borrow().screen_off_after;
         self.0.idle.stop();
-        if after == 0 || !self.0.display.is_on() {
+        let display = &self.0.display;
+        if after == 0 || !display.is_on() || !display.can_turn_off() {
             return;
         }
         let after = Duration::from_secs(after.unsigned_abs());
