@@ -16,9 +16,7 @@ pub mod offers;
 pub mod packet;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 
 use capture::Capture;
@@ -26,13 +24,12 @@ use offers::Offers;
 use packet::{Content, Hardware, Packet};
 
 /// QEMU's arguments that write what passes the network device with the identifier `network` to
-/// `file`, from power-on, whole packets.
-pub fn arguments(network: &str, file: &Path) -> Vec<OsString> {
-    let mut filter = OsString::from(format!(
-        "filter-dump,id=wire,netdev={network},maxlen=65536,file="
-    ));
-    filter.push(file);
-    vec!["-object".into(), filter]
+/// `file` in the machine's folder, from power-on, whole packets.
+pub fn arguments(network: &str, file: &str) -> [String; 2] {
+    [
+        "-object".to_owned(),
+        format!("filter-dump,id=wire,netdev={network},maxlen=65536,file={file}"),
+    ]
 }
 
 /// A packet that should not have been sent.

@@ -51,7 +51,7 @@ pub fn every_service_runs(phone: &mut Shared) -> Result<()> {
 }
 
 /// Whether the table of services says so of `service`.
-fn is_running(table: &str, service: &str) -> bool {
+pub fn is_running(table: &str, service: &str) -> bool {
     table.lines().any(|line| {
         let mut words = line.split_whitespace();
         words.next() == Some(service) && words.any(|word| word == "running")

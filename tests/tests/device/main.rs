@@ -17,6 +17,7 @@ mod sandbox;
 mod shared;
 mod story;
 mod walk;
+mod wire;
 
 use std::{
     process::ExitCode,
@@ -91,6 +92,10 @@ const CHECKS: &[(&str, Check)] = &[
     (
         "a_memory_hungry_service_costs_only_itself",
         sandbox::a_memory_hungry_service_costs_only_itself,
+    ),
+    (
+        "nothing_is_contacted_but_what_the_network_offered",
+        wire::nothing_is_contacted_but_what_the_network_offered,
     ),
     (
         "a_setting_survives_a_restart",

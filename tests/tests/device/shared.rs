@@ -3,11 +3,14 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
-use system_tests::phone::Phone;
+use system_tests::{phone::Phone, wire};
 use xtask::{
     machine::{Machine, Options},
     paths,
 };
+
+/// The packets of the device, in the folder of its machine.
+const CAPTURE: &str = "wire.pcap";
 
 /// The device, and what it was made from.
 pub struct Shared {
@@ -50,12 +53,21 @@ impl Shared {
         if !running {
             let folder = Self::folder("device/machine")?;
             let phone = self.phone()?;
-            let options = Options::new(&phone.image, &phone.disk, &folder)?;
+            let mut options = Options::new(&phone.image, &phone.disk, &folder)?;
+            options
+                .arguments
+                .extend(wire::arguments("network", CAPTURE));
             self.machine = Some(Machine::start(options)?);
         }
         self.machine
             .as_mut()
             .context("the machine was just started")
+    }
+
+    /// Where QEMU keeps every packet that passed the network card of the running device, from its
+    /// power-on.
+    pub fn capture(&mut self) -> Result<PathBuf> {
+        Ok(self.machine()?.options().folder.join(CAPTURE))
     }
 
     /// Ends the sharing of the running device: it belongs to the caller, and the next check starts
