@@ -14,6 +14,18 @@ use crate::{
 /// What the long tests are asked for, in the environment.
 const LENGTHS: [(&str, &str); 2] = [("POWER_CUTS", "2500"), ("WIRE_IDLE_SECONDS", "600")];
 
+/// The tests that start machines. The whole workspace is named beside them, for the features of
+/// what they need are then those that `cargo xtask test` has built.
+const SELECTION: [&str; 7] = [
+    "--workspace",
+    "--test",
+    "device",
+    "--test",
+    "power_cut",
+    "--test",
+    "power_cut_settings",
+];
+
 /// Runs it all.
 ///
 /// # Errors
@@ -23,7 +35,7 @@ pub fn run(root: &Path, yes: bool, progress: &Progress) -> Result<()> {
     host::ensure(&[Purpose::Image, Purpose::Run, Purpose::Test], yes)?;
     let mut counts = Counts::default();
     progress.noisy_step("testing whole machines at length", || {
-        test::tests(root, &["--package", "system-tests"], &LENGTHS, &mut counts)
+        test::tests(root, &SELECTION, &LENGTHS, &mut counts)
     })?;
     reproduce::run(root, progress)?;
     println!(

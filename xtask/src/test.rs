@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that has to hold before a change lands.
 //!
 //! The heavy crates are built once for all of it: tests are built for the device's target with its
-//! flags, as the programs are.
+//! flags, as the programs are, and ask the same features of them.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -18,7 +18,7 @@ use crate::{
     progress::Progress,
 };
 
-/// The package whose tests start machines: they come last.
+/// The package whose tests start machines.
 const SYSTEM_TESTS: &str = "system-tests";
 
 /// How many tests ended how.
@@ -104,19 +104,16 @@ pub fn run(root: &Path, no_machines: bool, yes: bool, progress: &Progress) -> Re
             "the documentation has errors",
         )
     })?;
-    progress.noisy_step("testing the crates", || {
-        tests(
-            root,
-            &["--workspace", "--exclude", SYSTEM_TESTS],
-            &[],
-            &mut counts,
-        )
-    })?;
+    // One selection of packages: cargo builds a crate once more for each set of features that the
+    // selected packages ask of it.
     if no_machines {
-        progress.note("The tests that start machines were left out.");
+        progress.noisy_step("testing, without machines", || {
+            let selection = ["--workspace", "--exclude", SYSTEM_TESTS];
+            tests(root, &selection, &[], &mut counts)
+        })?;
     } else {
-        progress.noisy_step("testing whole machines", || {
-            tests(root, &["--package", SYSTEM_TESTS], &[], &mut counts)
+        progress.noisy_step("testing", || {
+            tests(root, &["--workspace"], &[], &mut counts)
         })?;
     }
     println!(

@@ -38,7 +38,7 @@ fn udp(
     PacketBuilder::ethernet2(from.0, [0xff; 6])
         .ipv4(source, destination, 64)
         .udp(ports.0, ports.1)
-        .write(&mut packet, content)
+        .write_to_vec(&mut packet, content)
         .unwrap();
     packet
 }
@@ -73,7 +73,7 @@ fn icmpv6(from: Hardware, source: &str, destination: &str, message: &[u8]) -> Ve
     PacketBuilder::ethernet2(from.0, [0x33, 0x33, 0, 0, 0, 1])
         .ipv6(source.octets(), destination.octets(), 255)
         .icmpv6_raw(message[0], message[1], bytes)
-        .write(&mut packet, &message[8..])
+        .write_to_vec(&mut packet, &message[8..])
         .unwrap();
     packet
 }
@@ -140,7 +140,7 @@ fn a_name_server_from_a_routers_advertisement_may_be_asked() {
                 64,
             )
             .udp(40000, 53)
-            .write(&mut packet, &[0; 20])
+            .write_to_vec(&mut packet, &[0; 20])
             .unwrap();
         packet
     };
@@ -181,7 +181,7 @@ fn an_echo_to_a_stranger_and_an_unknown_protocol_are_violations() {
     PacketBuilder::ethernet2(GUEST.0, NETWORK.0)
         .ipv4([10, 0, 2, 15], [1, 1, 1, 1], 64)
         .icmpv4_echo_request(IcmpEchoHeader { id: 1, seq: 1 }.id, 1)
-        .write(&mut echo, &[])
+        .write_to_vec(&mut echo, &[])
         .unwrap();
     let mut strange = vec![0xff; 6];
     strange.extend_from_slice(&GUEST.0);
