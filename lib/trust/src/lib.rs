@@ -3,3 +3,4 @@
 pub mod family;
 pub mod identity;
 pub mod log;
+pub mod pairing;
