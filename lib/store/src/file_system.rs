@@ -6,16 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a [`Store`](crate::Store) asks of a file system: [`Disk`] in life, and in tests one that
+/// What a [`Store`](crate::Store) or a [`Journal`](crate::journal::Journal) asks of a file system: [`Disk`] in life, and in tests one that
 /// fails or loses power where the test wants it to.
 pub trait FileSystem {
     /// A file that is being written.
-    type File;
+    type File: std::fmt::Debug;
 
     /// The whole content of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// A new, empty file, in place of any that has the name.
     fn create(&self, path: &Path) -> io::Result<Self::File>;
+    /// A file that is there, to add to.
+    fn append(&self, path: &Path) -> io::Result<Self::File>;
     /// Adds bytes at the end of the file.
     fn write(&self, file: &mut Self::File, bytes: &[u8]) -> io::Result<()>;
     /// Returns when the file's content would survive a power cut. Its name need not yet.
@@ -43,6 +45,10 @@ impl FileSystem for Disk {
 
     fn create(&self, path: &Path) -> io::Result<File> {
         File::create(path)
+    }
+
+    fn append(&self, path: &Path) -> io::Result<File> {
+        File::options().append(true).open(path)
     }
 
     fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
@@ -105,6 +111,10 @@ impl FileSystem for Private {
         // The mode above is for a new file; one that was left behind keeps its own.
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
         Ok(file)
+    }
+
+    fn append(&self, path: &Path) -> io::Result<File> {
+        Disk.append(path)
     }
 
     fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {

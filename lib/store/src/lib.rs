@@ -2,8 +2,8 @@
 //!
 //! A service keeps one value in one file. It opens a [`Store`], reads the value as often as it
 //! likes, and [`replace`](Store::replace)s it; when that answers, the new value survives a power
-//! cut. That is all of it: no database, no log, no thread, no timer. State that is large, or that
-//! changes many times a second, does not belong here.
+//! cut. State that grows piece by piece has a [`journal`]. That is all of it: no database, no
+//! thread, no timer.
 //!
 //! # What is promised
 //!
@@ -74,8 +74,10 @@
 //! # Ok::<(), store::Error>(())
 //! ```
 
+mod atomic;
 mod envelope;
 mod file_system;
+pub mod journal;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod state;

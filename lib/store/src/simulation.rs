@@ -128,12 +128,21 @@ impl Simulation {
         inner.names = inner.durable_names.clone();
         for node in &mut inner.nodes {
             if node.cached != node.durable {
+                // What was only added to keeps what it had: sectors are written whole.
+                let kept = if node.cached.starts_with(&node.durable) {
+                    node.durable.len()
+                } else {
+                    0
+                };
                 node.durable = match dice.roll(4) {
                     0 => node.durable.clone(),
                     1 => node.cached.clone(),
-                    2 => torn(&node.cached, dice.roll(node.cached.len() / SECTOR + 1)),
+                    2 => {
+                        let sectors = dice.roll(node.cached.len() / SECTOR + 1);
+                        torn(&node.cached, kept.max(sectors * SECTOR))
+                    }
                     // The length reached the disk, the content did not.
-                    _ => vec![0; node.cached.len()],
+                    _ => torn(&node.cached, kept),
                 };
             }
             node.cached = node.durable.clone();
@@ -185,10 +194,10 @@ impl Simulation {
     }
 }
 
-/// The first sectors of the content, then zeros.
-fn torn(content: &[u8], sectors: usize) -> Vec<u8> {
+/// The first bytes of the content, then zeros.
+fn torn(content: &[u8], bytes: usize) -> Vec<u8> {
     let mut torn = content.to_vec();
-    let end = (sectors * SECTOR).min(torn.len());
+    let end = bytes.min(torn.len());
     torn[end..].fill(0);
     torn
 }
@@ -225,6 +234,15 @@ impl FileSystem for Simulation {
             Ok(vec![(path.to_owned(), Some(made))])
         })?;
         Ok(SimulatedFile(made))
+    }
+
+    fn append(&self, path: &Path) -> io::Result<SimulatedFile> {
+        let inner = self.0.borrow();
+        match inner.names.get(path) {
+            Some(&node) if !inner.off => Ok(SimulatedFile(node)),
+            Some(_) => Err(Self::error(Fault::PowerCut)),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     fn write(&self, file: &mut SimulatedFile, bytes: &[u8]) -> io::Result<()> {

@@ -1,20 +1,16 @@
 //! The store itself: one value in one file.
 
 use std::{
-    ffi::OsString,
     io,
     path::{Path, PathBuf},
 };
 
 use crate::{
+    atomic,
     envelope::{self, Content},
     file_system::{Disk, FileSystem},
     version::{Chain, Forms, Version},
 };
-
-/// How many damaged copies are kept beside a file; more would fill the disk of a device whose
-/// storage is dying.
-const COPIES: u32 = 8;
 
 /// What went wrong with a state file.
 #[derive(Debug, thiserror::Error)]
@@ -181,7 +177,7 @@ impl<V: Version, F: FileSystem> Store<V, F> {
                 source,
             })?;
         }
-        self.write(&bytes).map_err(|(step, source)| Error::Save {
+        atomic::put(&self.files, &self.path, &bytes).map_err(|(step, source)| Error::Save {
             path: self.path.clone(),
             step,
             source,
@@ -197,55 +193,9 @@ impl<V: Version, F: FileSystem> Store<V, F> {
         self.replace(value)
     }
 
-    fn write(&self, bytes: &[u8]) -> Result<(), (&'static str, io::Error)> {
-        let new = beside(&self.path, ".new");
-        let content = || {
-            let mut file = self
-                .files
-                .create(&new)
-                .map_err(|error| ("making a new file", error))?;
-            self.files
-                .write(&mut file, bytes)
-                .map_err(|error| ("writing", error))?;
-            self.files.sync(&file).map_err(|error| ("syncing", error))?;
-            self.files
-                .rename(&new, &self.path)
-                .map_err(|error| ("putting it in place", error))
-        };
-        if let Err(error) = content() {
-            // Best effort: a full disk should not stay full of what could not be used.
-            let _ = self.files.remove(&new);
-            return Err(error);
-        }
-        self.files
-            .sync_folder(self.folder())
-            .map_err(|error| ("syncing the folder", error))
-    }
-
-    /// Gives a damaged file a name under which nothing overwrites it.
     fn set_aside(&mut self) -> io::Result<PathBuf> {
-        for number in 1..=COPIES {
-            let copy = beside(&self.path, &format!(".damaged-{number}"));
-            // The last name is reused: the newest damage is worth more than the eighth.
-            if number == COPIES || !self.files.exists(&copy)? {
-                self.files.rename(&self.path, &copy)?;
-                self.damaged = false;
-                // When this fails, a power cut may bring the damaged file back: no loss.
-                let _ = self.files.sync_folder(self.folder());
-                return Ok(copy);
-            }
-        }
-        unreachable!("the last number returns")
+        let copy = atomic::set_aside(&self.files, &self.path)?;
+        self.damaged = false;
+        Ok(copy)
     }
-
-    fn folder(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new(""))
-    }
-}
-
-/// A name beside a file: the same with an ending added.
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(ending);
-    PathBuf::from(name)
 }

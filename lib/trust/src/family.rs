@@ -122,7 +122,7 @@ pub enum NotAllowed {
 }
 
 /// The family, as of one state of the log.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Family {
     id: Option<FamilyId>,
     members: BTreeMap<DeviceId, Member>,

@@ -4,3 +4,4 @@ pub mod family;
 pub mod identity;
 pub mod log;
 pub mod pairing;
+pub mod recovery;

@@ -17,6 +17,7 @@
 
 mod bits;
 mod entry;
+mod kept;
 mod rules;
 
 use std::{
@@ -35,6 +36,7 @@ pub use entry::{
     Action, Entry, EntryError, EntryId, FamilyId, Grant, Interfaces, MAX_ENTRY_BYTES,
     MAX_NAME_BYTES, MAX_PARENTS, Role, Until, rotation_proof,
 };
+pub use kept::{KeptError, KeptLog};
 pub(crate) use rules::{Held, strikes};
 
 /// A log has at most this many entries.
@@ -334,6 +336,32 @@ impl Log {
     /// The entries that no other names as a parent.
     pub fn heads(&self) -> &BTreeSet<EntryId> {
         &self.heads
+    }
+
+    /// The heads as they were before this entry: those of all that neither is it nor has seen it.
+    /// For [`write_on`](Self::write_on), to remove a device from an entry of it on.
+    pub fn heads_before(&self, entry: EntryId) -> BTreeSet<EntryId> {
+        let mut after = Bits::default();
+        let mut heads = BTreeSet::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            if node.entry.id() == entry || node.parents.iter().any(|&parent| after.has(parent)) {
+                after.put(number);
+                continue;
+            }
+            for parent in node.entry.parents() {
+                heads.remove(parent);
+            }
+            heads.insert(node.entry.id());
+        }
+        heads
+    }
+
+    /// Whether this paper key can save the family: it is the one in force, or that of the first
+    /// entry, which no device can put out of force.
+    pub(crate) fn may_recover(&self, paper: DeviceId) -> bool {
+        let first = matches!(self.nodes[0].entry.action(),
+            Action::Founded { paper: first, .. } if *first == Some(paper));
+        first || self.family.is_paper(paper)
     }
 
     /// What somebody lacks who has these heads, in an order in which [`insert`](Self::insert)
