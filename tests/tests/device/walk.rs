@@ -1,15 +1,10 @@
 //! A finger that walks over the phone's screen, and the pictures that it leaves.
 
-use std::{
-    fs,
-    path::PathBuf,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use xtask::{
-    machine::{LIMIT, Machine, Picture},
+    machine::{Machine, Picture},
     paths,
 };
 
@@ -96,19 +91,7 @@ impl<'a> Walk<'a> {
 
     /// The screen once nothing on it moves.
     pub fn rest(&mut self) -> Result<Picture> {
-        let deadline = Instant::now() + LIMIT;
-        let mut last = self.machine.picture()?;
-        loop {
-            thread::sleep(STILL);
-            let picture = self.machine.picture()?;
-            if picture == last {
-                return Ok(picture);
-            }
-            if Instant::now() > deadline {
-                bail!(self.machine.evidence("the screen does not come to rest"));
-            }
-            last = picture;
-        }
+        self.machine.still_picture(STILL)
     }
 
     /// Waits until the screen is as `accept` wants it, and still.

@@ -193,6 +193,24 @@ impl Machine {
         screen(&mut self.qmp, &self.options.folder)
     }
 
+    /// What is on the screen once it has been the same for `still`.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Machine::wait_for`] does.
+    pub fn still_picture(&mut self, still: Duration) -> Result<Picture> {
+        let mut last = self.picture()?;
+        self.wait_for("a screen on which nothing moves", |machine| {
+            thread::sleep(still);
+            let picture = machine.picture()?;
+            if picture == last {
+                return Ok(Some(picture));
+            }
+            last = picture;
+            Ok(None)
+        })
+    }
+
     /// The port on the loopback where its screen is served by VNC over a web socket.
     ///
     /// # Errors
@@ -356,6 +374,9 @@ pub fn screen(qmp: &mut Qmp, folder: &Path) -> Result<Picture> {
 
 /// The socket in a machine's folder by which others than who started it look at it.
 pub const VIEWER_SOCKET: &str = arguments::VIEWER_SOCKET;
+
+/// What kernel and `init` say on the serial port, in a machine's folder.
+pub const SERIAL_LOG: &str = arguments::SERIAL_LOG;
 
 /// Connects to a QEMU that has just been started.
 fn connect(qemu: &mut Child, folder: &Path) -> Result<Qmp> {

@@ -17,6 +17,12 @@ use crate::{
     paths, process,
 };
 
+/// For what ends when the person wants it to.
+const ENDLESS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a device that runs may take to say anything at all.
+const ANSWER: Duration = Duration::from_secs(30);
+
 /// A terminal on the running device.
 ///
 /// # Errors
@@ -25,9 +31,7 @@ use crate::{
 pub fn console(root: &Path, product: &str, line: &[String]) -> Result<i32> {
     let mut console = Console::new(&running(root, product)?);
     if !line.is_empty() {
-        return console.stream(&quote(line), Duration::from_secs(24 * 60 * 60), |text| {
-            println!("{text}")
-        });
+        return console.stream(&quote(line), ENDLESS, |text| println!("{text}"));
     }
     let terminal = stdin().is_terminal();
     if terminal {
@@ -77,15 +81,28 @@ fn quote(arguments: &[String]) -> String {
     quoted.join(" ")
 }
 
-/// Prints what the running device says, or what the last one said.
+/// Prints the log of the running device. Of one that does not run, or has no console, what its
+/// kernel and `init` said on the serial port is all that there is.
 ///
 /// # Errors
 ///
 /// Fails when none has ever run.
 pub fn log(root: &Path, product: &str, follow: bool) -> Result<()> {
-    let path = folder(root, product)?.join("serial.log");
+    let folder = folder(root, product)?;
+    let path = folder.join(machine::SERIAL_LOG);
     if !path.is_file() {
         bail!("no {product} has run yet: `cargo xtask run --device {product}` starts one");
+    }
+    if is_running(root, product)? {
+        let mut console = Console::new(&folder);
+        match console.run("call device.about", ANSWER) {
+            Ok(_) => {
+                let line = if follow { "log --follow" } else { "log" };
+                console.stream(line, ENDLESS, |text| println!("{text}"))?;
+                return Ok(());
+            }
+            Err(error) => eprintln!("{error:#}. On its serial port it said:"),
+        }
     }
     let mut command = process::tool("tail");
     command.args(["--lines=+1"]).arg(&path);
@@ -108,14 +125,18 @@ pub fn shot(root: &Path, product: &str, to: &Path) -> Result<()> {
 }
 
 fn running(root: &Path, product: &str) -> Result<PathBuf> {
-    let folder = folder(root, product)?;
-    let path = paths::output(root, product)?.join("lock");
-    let running = File::open(&path)
-        .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
-    if !running {
+    if !is_running(root, product)? {
         bail!("no {product} is running: `cargo xtask run --device {product}` starts one");
     }
-    Ok(folder)
+    folder(root, product)
+}
+
+fn is_running(root: &Path, product: &str) -> Result<bool> {
+    let path = paths::output(root, product)?.join("lock");
+    Ok(
+        File::open(&path)
+            .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock))),
+    )
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ use self::{
 use crate::{
     host::{self, Purpose},
     image,
-    machine::{Accelerator, Machine, Network, SharedNetwork, Show},
+    machine::{Accelerator, Console, Machine, Network, SharedNetwork, Show},
     paths,
     product::Product,
     progress::Progress,
@@ -43,6 +43,12 @@ const DEFAULT: &str = "qemu-phone";
 
 /// How long a device has to shut down after Ctrl-C.
 const SHUTDOWN: Duration = Duration::from_secs(60);
+
+/// A first screen that has not changed for so long has been told by the services all that it shows.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// How long a device may take to light its screen for who opens the page.
+const WAKE: Duration = Duration::from_secs(10);
 
 /// What to run, and how.
 #[derive(Clone, Debug)]
@@ -121,14 +127,14 @@ pub fn run(
         machine.console().disconnect();
     }
     if up {
-        for (device, machine) in devices.iter().zip(&machines) {
-            device.describe(machine, accelerator);
-        }
-        println!("  Ctrl-C                shuts down");
         if let Some(path) = &request.shot {
-            machines[0].picture()?.save(path)?;
+            machines[0].still_picture(SETTLED)?.save(path)?;
             println!("The picture is {}", path.display());
         } else {
+            for (device, machine) in devices.iter().zip(&machines) {
+                device.describe(machine, accelerator);
+            }
+            println!("  Ctrl-C                shuts down");
             let _page = match show {
                 Show::WebSocket => Some(show_page(&devices, &mut machines)?),
                 _ => None,
@@ -203,7 +209,7 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>> {
 fn show_page(devices: &[Device], machines: &mut [Machine]) -> Result<Page> {
     let screens = devices
         .iter()
-        .zip(machines)
+        .zip(&mut *machines)
         .filter_map(|(device, machine)| {
             let display = device.product().display?;
             Some(machine.web_socket().map(|port| Screen {
@@ -217,7 +223,18 @@ fn show_page(devices: &[Device], machines: &mut [Machine]) -> Result<Page> {
     if screens.is_empty() {
         bail!("none of the devices has a display to show");
     }
-    let page = Page::serve(&screens)?;
+    // Who opens the page wants to see something, and the screens may have gone off meanwhile. A
+    // device whose console somebody else has is left as it is.
+    let folders: Vec<_> = machines
+        .iter()
+        .map(|machine| machine.options().folder.clone())
+        .collect();
+    let wake = move || {
+        for folder in &folders {
+            let _ = Console::new(folder).run("call screen.power true", WAKE);
+        }
+    };
+    let page = Page::serve(&screens, wake)?;
     println!("\nSee and touch it here: {}\n", page.address());
     Ok(page)
 }

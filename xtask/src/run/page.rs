@@ -9,6 +9,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Component, Path},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -42,8 +43,11 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Serves a page with these screens side by side.
-    pub(super) fn serve(screens: &[Screen]) -> Result<Self> {
+    /// Serves a page with these screens side by side; `opened` is called whenever somebody opens it.
+    pub(super) fn serve(
+        screens: &[Screen],
+        opened: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT))
             .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
             .context("opening a port on the loopback for the page")?;
@@ -51,11 +55,12 @@ impl Page {
         // In a script, where `<` could only end it.
         let screens = serde_json::to_string(screens)?.replace('<', "\\u003c");
         let page = TEMPLATE.replace("{{screens}}", &screens);
+        let opened = Arc::new(opened);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let page = page.clone();
+                let (page, opened) = (page.clone(), Arc::clone(&opened));
                 // A browser that goes away in the middle is no error of ours.
-                thread::spawn(move || drop(answer(stream, &page)));
+                thread::spawn(move || drop(answer(stream, &page, &*opened)));
             }
         });
         Ok(Self { address })
@@ -67,7 +72,7 @@ impl Page {
     }
 }
 
-fn answer(mut stream: TcpStream, page: &str) -> Result<()> {
+fn answer(mut stream: TcpStream, page: &str, opened: &dyn Fn()) -> Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut request = String::new();
@@ -107,6 +112,12 @@ fn answer(mut stream: TcpStream, page: &str) -> Result<()> {
         body.len()
     )?;
     stream.write_all(&body)?;
+    let is_page = path == Some("/");
+    // The browser has all that it asked for, and need not wait for what this leads to.
+    drop((stream, reader));
+    if is_page {
+        opened();
+    }
     Ok(())
 }
 
@@ -130,7 +141,7 @@ fn novnc(path: &str) -> Option<(&'static str, Vec<u8>)> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
+    use std::{io::Read as _, sync::mpsc};
 
     use super::*;
 
@@ -150,7 +161,9 @@ mod tests {
             height: 1200,
             port,
         };
-        let page = Page::serve(&[screen("One", 5703), screen("</script>", 5704)]).unwrap();
+        let (open, opened) = mpsc::channel();
+        let screens = [screen("One", 5703), screen("</script>", 5704)];
+        let page = Page::serve(&screens, move || open.send(()).unwrap()).unwrap();
         let answer = get(&page, "GET /");
         assert!(
             answer.starts_with("HTTP/1.1 200 OK")
@@ -173,5 +186,7 @@ mod tests {
             );
         }
         assert!(get(&page, "POST /").starts_with("HTTP/1.1 405"));
+        opened.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(opened.try_recv().is_err(), "one visit was told twice");
     }
 }
