@@ -150,7 +150,8 @@ pub(super) fn arguments(options: &Options) -> Result<Vec<OsString>> {
     }
     match options.show {
         Show::Nothing => list.add(["-display", "none"]),
-        Show::Window => list.add(["-display", "gtk,zoom-to-fit=on,show-menubar=off"]),
+        // GTK's window tells the device at once that its display has the size of the empty window.
+        Show::Window => list.add(["-display", "sdl"]),
         Show::WebSocket => list.add(["-vnc", "127.0.0.1:0,to=99,websocket=on"]),
     }
     list.add(options.arguments.iter().map(String::as_str));
