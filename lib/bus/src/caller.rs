@@ -10,22 +10,63 @@ use serde::{Deserialize, Serialize};
 /// Who made a call. Every handler gets one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub struct Caller {
+pub enum Caller {
+    /// A program of this device.
+    Program(Program),
+    /// Another device of the family.
+    Device(Device),
+}
+
+/// A program of this device that calls.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Program {
     /// The user id under which the program runs, as the kernel says.
     pub user: u32,
     /// Its process id as the kernel says, in this process's own pid namespace: 0 when it is not
     /// visible from there. For messages only; a number may be used again.
     pub process: i32,
     /// The program's name, as its manifest has it; none when no manifest has that user.
+    pub name: Option<Arc<str>>,
+}
+
+/// Another device of the family that calls. `mesh` has seen the proof that it is this one, and that
+/// the family lets it call the interface.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Device {
+    /// Its public key: 64 hexadecimal digits.
+    pub id: Arc<str>,
+    /// What the owner calls it. Names change; decide by the id.
+    pub name: Arc<str>,
+    /// Which program there calls, as that device claims. For messages only.
     pub program: Option<Arc<str>>,
 }
 
 impl Caller {
-    /// The program's name, or its user where it has none: for messages.
+    /// Who it is, for messages: the program's name, or its user where it has none, or the device.
+    /// No program's name is ever that of a device, for those have a space in them.
     pub fn name(&self) -> String {
-        match &self.program {
-            Some(program) => program.to_string(),
-            None => format!("user {}", self.user),
+        match self {
+            Self::Program(Program {
+                name: Some(name), ..
+            }) => name.to_string(),
+            Self::Program(Program { user, .. }) => format!("user {user}"),
+            Self::Device(device) => format!("device {}", device.name),
+        }
+    }
+
+    /// The user id of a program of this device; none for another device.
+    pub fn user(&self) -> Option<u32> {
+        match self {
+            Self::Program(program) => Some(program.user),
+            Self::Device(_) => None,
+        }
+    }
+
+    /// The other device, if one calls.
+    pub fn device(&self) -> Option<&Device> {
+        match self {
+            Self::Program(_) => None,
+            Self::Device(device) => Some(device),
         }
     }
 }
@@ -52,6 +93,9 @@ pub struct Grant {
     /// Interfaces in full, such as `hyper:settings/settings@1.0.0`.
     #[serde(default)]
     pub calls: Vec<String>,
+    /// Whether it carries calls between devices, and so may speak for other devices.
+    #[serde(default)]
+    pub carries: bool,
 }
 
 impl Grants {
@@ -95,6 +139,16 @@ impl Grants {
         }
     }
 
+    /// Whether a user may speak for other devices to a server that runs as user `own`: the one
+    /// program that carries their calls may. Where no manifest has the user, the boundary is that
+    /// of [`Grants::allow`].
+    pub fn allow_carrying(&self, user: u32, own: u32) -> bool {
+        match self.of_user(user) {
+            Some(grant) => grant.carries,
+            None => user == own,
+        }
+    }
+
     /// The program that runs under a user.
     pub fn of_user(&self, user: u32) -> Option<&Grant> {
         self.programs.iter().find(|program| program.user == user)
@@ -114,6 +168,7 @@ mod tests {
                 name: "shell".into(),
                 user: 1004,
                 calls: vec!["hyper:time/time@1.0.0".into()],
+                carries: false,
             }],
         };
         grants.store(folder.path()).unwrap();
@@ -130,6 +185,7 @@ mod tests {
                 name: "shell".into(),
                 user: 1004,
                 calls,
+                carries: false,
             }],
         };
         assert!(grants.allow(1004, "hyper:time/time@1.0.0", 1003));
@@ -150,6 +206,30 @@ mod tests {
             grants.allow(1000, "hyper:time/time@1.0.0", 1000),
             "a desktop"
         );
+    }
+
+    #[test]
+    fn only_the_program_that_carries_calls_speaks_for_other_devices() {
+        let program = |name: &str, user, carries| Grant {
+            name: name.into(),
+            user,
+            calls: Vec::new(),
+            carries,
+        };
+        let grants = Grants {
+            programs: vec![program("mesh", 1006, true), program("shell", 1004, false)],
+        };
+        assert!(grants.allow_carrying(1006, 1003));
+        assert!(!grants.allow_carrying(1004, 1003));
+        assert!(
+            !grants.allow_carrying(1004, 1004),
+            "not even to a server of its own user"
+        );
+        assert!(
+            !grants.allow_carrying(0, 1003),
+            "nor is root another device"
+        );
+        assert!(grants.allow_carrying(1000, 1000), "a desktop");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio_util::codec::{Decoder, Encoder};
 
+use crate::carry;
 use crate::connection::{Connection, Ended, NotSent};
 use crate::error::{Error, Reason};
 use crate::frame::Refusal;
@@ -21,14 +22,19 @@ use crate::wire::wrpc_transport::{Decode, Encode, TupleEncode};
 /// How long a call waits for its answer where nothing else is said.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Where the interfaces are that a client calls.
-///
-/// Other devices of the family will be addresses too; a call looks the same.
+/// Where the interfaces are that a client calls. A call looks the same wherever it goes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Address {
     /// This device: the folder that holds the sockets.
     Here(PathBuf),
+    /// Another device of the family, by its name or id.
+    Device {
+        /// The folder that holds this device's sockets, through which it is reached.
+        bus: PathBuf,
+        /// The device.
+        device: String,
+    },
 }
 
 /// Calls interfaces. Cheap to clone: all clones share their connections, one to an interface.
@@ -64,6 +70,14 @@ impl Client {
     /// A client of the device on which it runs: the folder in `HYPER_BUS`, or `/run/bus`.
     pub fn from_environment() -> Self {
         Self::new(Address::Here(crate::folder()))
+    }
+
+    /// A client of another device of the family, by its name or id.
+    pub fn of_device(device: impl Into<String>) -> Self {
+        Self::new(Address::Device {
+            bus: crate::folder(),
+            device: device.into(),
+        })
     }
 
     /// A client of an address.
@@ -254,14 +268,20 @@ impl Client {
         if let Some(connection) = slot.current() {
             return Ok(connection);
         }
-        let Address::Here(folder) = &self.shared.address;
-        let path = crate::socket_path(folder, interface);
-        let connection = Connection::open(&path)
-            .await
-            .map_err(|source| Reason::Unreachable {
-                path: path.display().to_string(),
-                source,
-            })?;
+        let connection = match &self.shared.address {
+            Address::Here(folder) => {
+                let path = crate::socket_path(folder, interface);
+                Connection::open(&path)
+                    .await
+                    .map_err(|source| Reason::Unreachable {
+                        path: path.display().to_string(),
+                        source,
+                    })?
+            }
+            Address::Device { bus, device } => {
+                Connection::over(carry::connect(bus, device, interface).await?)
+            }
+        };
         let connection = Arc::new(connection);
         *slot.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&connection));
         Ok(connection)

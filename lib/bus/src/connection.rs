@@ -102,13 +102,18 @@ impl<R> Pending<R> {
 impl Connection {
     /// Connects to a socket. Must run inside a Tokio runtime, which keeps the connection.
     pub async fn open(path: &Path) -> io::Result<Self> {
-        let (read, socket) = UnixStream::connect(path).await?.into_split();
+        Ok(Self::over(UnixStream::connect(path).await?))
+    }
+
+    /// Takes over a socket that is connected to an interface. Must run inside a Tokio runtime.
+    pub fn over(socket: UnixStream) -> Self {
+        let (read, socket) = socket.into_split();
         let shared = Arc::new(Shared {
             socket,
             state: Mutex::default(),
         });
         let reader = tokio::spawn(read_answers(Closing(Arc::clone(&shared)), read)).abort_handle();
-        Ok(Self { shared, reader })
+        Self { shared, reader }
     }
 
     /// Whether calls can still be sent.
@@ -217,7 +222,7 @@ impl Shared {
         let mut state = self.state();
         let state = &mut *state;
         match frame.kind {
-            Kind::Open => Err("it sent a call to its caller"),
+            Kind::Open | Kind::Caller => Err("it sent a call to its caller"),
             Kind::Credit => Ok(()),
             Kind::Reset => {
                 if let Some(waiting) = state.calls.remove(&frame.stream) {

@@ -32,6 +32,25 @@ pub enum Reason {
         /// What the system said.
         source: io::Error,
     },
+    /// No device of the family has that name or id. Nothing was sent.
+    #[error("there is no device {0:?} in the family; `hyper family` lists them")]
+    UnknownDevice(String),
+    /// The other device cannot be reached now. Nothing was sent.
+    #[error("{device} cannot be reached: {reason}")]
+    DeviceUnreachable {
+        /// As it was asked for.
+        device: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The other device was reached and does not let this one call. Nothing was done.
+    #[error("{device} does not allow this: {reason}")]
+    DeviceRefused {
+        /// As it was asked for.
+        device: String,
+        /// In its words.
+        reason: String,
+    },
     /// The connection ended before the answer. The service may have done the work or not.
     #[error("the service ended the connection before it answered: {0}")]
     Lost(String),

@@ -34,6 +34,9 @@ pub enum Kind {
     Reset = 3,
     /// Lets the other side send so many bytes more: four bytes, little endian.
     Credit = 4,
+    /// Says which other device calls: the first frame of a connection on a socket that is for
+    /// those, and never sent on any other.
+    Caller = 5,
 }
 
 /// Why a stream was given up.
@@ -99,21 +102,12 @@ pub enum Malformed {
 
 /// Takes the next whole frame out of what was read; `None` when more must be read first.
 pub fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, Malformed> {
-    let Some(&[a, b, c, kind, d, e, f, g]) = buffer.first_chunk::<HEADER>() else {
+    let Some(head) = buffer.first_chunk::<HEADER>() else {
         return Ok(None);
     };
-    let length = u32::from_le_bytes([a, b, c, 0]) as usize;
-    if length > MAX_PAYLOAD {
-        return Err(Malformed::TooLong(length));
-    }
-    let end = kind & END != 0;
-    let kind = match kind & !END {
-        1 => Kind::Open,
-        2 => Kind::Data,
-        3 => Kind::Reset,
-        4 => Kind::Credit,
-        unknown => return Err(Malformed::UnknownKind(unknown)),
-    };
+    let (kind, length) = decode_head(head)?;
+    let &[_, _, _, flags, d, e, f, g] = head;
+    let end = flags & END != 0;
     if buffer.len() < HEADER + length {
         buffer.reserve(HEADER + length - buffer.len());
         return Ok(None);
@@ -126,6 +120,24 @@ pub fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, Malformed> {
         end,
         payload,
     }))
+}
+
+/// Reads the kind of a frame and the length of its payload.
+pub fn decode_head(head: &[u8; HEADER]) -> Result<(Kind, usize), Malformed> {
+    let &[a, b, c, kind, ..] = head;
+    let length = u32::from_le_bytes([a, b, c, 0]) as usize;
+    if length > MAX_PAYLOAD {
+        return Err(Malformed::TooLong(length));
+    }
+    let kind = match kind & !END {
+        1 => Kind::Open,
+        2 => Kind::Data,
+        3 => Kind::Reset,
+        4 => Kind::Credit,
+        5 => Kind::Caller,
+        unknown => return Err(Malformed::UnknownKind(unknown)),
+    };
+    Ok((kind, length))
 }
 
 /// Writes a message as one frame, or as several where it is longer than one may be.

@@ -2,7 +2,7 @@
 //!
 //! Every facility of the system is an interface in `wit/`, and each has a module here that is made
 //! from its text: [`settings`], [`network`], [`names`], [`time`], [`notify`], [`services`],
-//! [`power`], [`device`], [`screen`] and [`health`]. A module holds the interface's types, a
+//! [`power`], [`device`], [`screen`], [`family`], [`pairing`], [`calls`] and [`health`]. A module holds the interface's types, a
 //! function to call each of its functions, and a trait `Handler` with which to serve it.
 //!
 //! # Calling
@@ -34,6 +34,9 @@
 //! Text, lists and named types are passed by reference (`&str`, `&[T]`, `&T`), plain numbers by
 //! value. A call waits ten seconds for its answer, or as [`Client::with_deadline`] says.
 //!
+//! An interface of another device of the family is called in the same way, by a client of that
+//! device: `bus::Client::of_device("tv")`.
+//!
 //! # Serving
 //!
 //! ```no_run
@@ -62,6 +65,9 @@
 //!
 //! - **The caller is who the kernel says.** Its user id comes from the socket, its name from
 //!   `grants.toml`, and a program reaches only the interfaces that its manifest lists.
+//! - **Another device is who `mesh` says.** Its calls come on sockets of their own, which only the
+//!   program that carries calls may open ([`carry`]), and a service has such a socket only where its
+//!   manifest shares the interface.
 //! - **A broken peer costs itself.** Whatever it sends, the worst that follows is the end of its own
 //!   connection; [`limits`](crate#limits) bound what it can make a service keep.
 //! - **A call is sent once.** It is tried again only where nothing of it was sent.
@@ -82,6 +88,7 @@
 //! ahead of its reader.
 
 mod caller;
+pub mod carry;
 mod client;
 mod connection;
 #[cfg(feature = "dynamic")]
@@ -99,7 +106,7 @@ mod wire;
 use std::env;
 use std::path::{Path, PathBuf};
 
-pub use caller::{Caller, Grant, Grants};
+pub use caller::{Caller, Device, Grant, Grants, Program};
 pub use client::{Address, Client, DEADLINE, check_health};
 pub use error::{Error, Reason};
 pub use incoming::Incoming;

@@ -4,6 +4,8 @@
 pub const MAX_CALLS: usize = 128;
 /// Connections of one user to one socket at once.
 pub const MAX_CONNECTIONS: usize = 64;
+/// Connections of all other devices together to one socket at once; `mesh` bounds each device.
+pub const MAX_CARRIED: usize = 512;
 /// Bytes of arguments, and of all arguments of one connection that have not arrived whole.
 pub const MAX_ARGUMENTS: usize = 1024 * 1024;
 /// Bytes of an answer.

@@ -17,9 +17,10 @@ use bytes::BytesMut;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
-use crate::caller::{Caller, Grants};
+use crate::caller::{Caller, Grants, Program};
+use crate::carry::{self, Carrier};
 use crate::invocation;
-use crate::limits::MAX_CONNECTIONS;
+use crate::limits::{MAX_CARRIED, MAX_CONNECTIONS};
 use crate::reply::Reply;
 use crate::serving;
 use crate::wire::wrpc_transport::TupleDecode;
@@ -89,6 +90,7 @@ pub struct Server {
     bus: PathBuf,
     listeners: Vec<(String, StdListener)>,
     interfaces: HashMap<&'static str, Interface>,
+    carrier: Option<Arc<dyn Carrier>>,
     health: HealthCheck,
 }
 
@@ -163,6 +165,7 @@ impl Server {
             bus: bus.to_owned(),
             listeners,
             interfaces: HashMap::new(),
+            carrier: None,
             health: Box::new(|| Ok(())),
         })
     }
@@ -170,6 +173,12 @@ impl Server {
     /// Answers an interface. It is reached on its own socket only.
     pub fn serve(&mut self, interface: Interface) -> &mut Self {
         self.interfaces.insert(interface.id, interface);
+        self
+    }
+
+    /// Carries calls to other devices, on the socket of `hyper:family/calls`: what only `mesh` does.
+    pub fn carry(&mut self, carrier: impl Carrier) -> &mut Self {
+        self.carrier = Some(Arc::new(carrier));
         self
     }
 
@@ -185,7 +194,12 @@ impl Server {
     /// Serves until the future is dropped. An error means that a socket cannot be served at all.
     pub async fn run(mut self) -> io::Result<()> {
         for (name, _) in &self.listeners {
-            if !self.interfaces.contains_key(name.as_str()) {
+            let served = match name.strip_prefix(carry::SHARED) {
+                Some(shared) => self.interfaces.contains_key(shared),
+                None if name == crate::calls::ID => self.carrier.is_some(),
+                None => self.interfaces.contains_key(name.as_str()),
+            };
+            if !served {
                 return Err(invalid(format!(
                     "the manifest says that this service serves {name}, but it has no handler for it"
                 )));
@@ -203,6 +217,7 @@ impl Server {
                 name,
                 listener,
                 Arc::clone(&served),
+                self.carrier.clone(),
                 self.bus.clone(),
             ));
         }
@@ -241,7 +256,21 @@ impl crate::health::Handler for Check {
     }
 }
 
-async fn accept(interface: String, listener: UnixListener, served: Arc<Served>, bus: PathBuf) {
+async fn accept(
+    socket_name: String,
+    listener: UnixListener,
+    served: Arc<Served>,
+    carrier: Option<Arc<dyn Carrier>>,
+    bus: PathBuf,
+) {
+    let shared = socket_name.strip_prefix(carry::SHARED);
+    let interface = shared.unwrap_or(&socket_name);
+    // All devices come as the one user that carries their calls, which bounds each of them.
+    let most = if shared.is_some() {
+        MAX_CARRIED
+    } else {
+        MAX_CONNECTIONS
+    };
     let mut connections = JoinSet::new();
     let mut users: HashMap<u32, usize> = HashMap::new();
     loop {
@@ -256,32 +285,39 @@ async fn accept(interface: String, listener: UnixListener, served: Arc<Served>, 
                 continue;
             }
         };
-        match accepted.and_then(|(socket, _)| identify(socket, &interface, &bus)) {
-            Ok((socket, caller, granted)) => {
-                let count = users.entry(caller.user).or_default();
-                if *count >= MAX_CONNECTIONS {
+        match accepted.and_then(|(socket, _)| identify(socket, interface, shared.is_some(), &bus)) {
+            Ok((socket, program, granted)) => {
+                let user = program.user;
+                let count = users.entry(user).or_default();
+                if *count >= most {
                     tracing::warn!(
-                        "{} has {count} connections to {interface}: one more is refused",
-                        caller.name()
+                        "{} has {count} connections to {socket_name}: one more is refused",
+                        Caller::Program(program).name()
                     );
                     continue;
                 }
                 *count += 1;
-                let user = caller.user;
-                let connection = serving::serve(
-                    socket,
-                    interface.clone(),
-                    caller,
-                    granted,
-                    Arc::clone(&served),
-                );
+                let interface = interface.to_owned();
+                let served = Arc::clone(&served);
+                let carrier = carrier
+                    .clone()
+                    .filter(|_| shared.is_none() && interface == crate::calls::ID);
+                let from_device = shared.is_some();
                 connections.spawn(async move {
-                    connection.await;
+                    let caller = Caller::Program(program);
+                    if from_device {
+                        carry::serve_device(socket, interface, granted, served).await;
+                    } else if let Some(carrier) = carrier {
+                        carry::serve_calls(socket, caller, granted, served, &*carrier).await;
+                    } else {
+                        let input = BytesMut::with_capacity(16 * 1024);
+                        serving::serve(socket, input, interface, caller, granted, served).await;
+                    }
                     user
                 });
             }
             Err(error) => {
-                tracing::warn!("accepting a call to {interface}: {error}");
+                tracing::warn!("accepting a call to {socket_name}: {error}");
                 // Such as too many open files: waiting lets some close, and the log stay short.
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -289,32 +325,38 @@ async fn accept(interface: String, listener: UnixListener, served: Arc<Served>, 
     }
 }
 
-/// Who is at the other end, and whether it may call this interface.
+/// Who is at the other end, and whether it may call this interface, or speak for other devices.
 fn identify(
     socket: UnixStream,
     interface: &str,
+    for_devices: bool,
     bus: &Path,
-) -> io::Result<(UnixStream, Caller, bool)> {
+) -> io::Result<(UnixStream, Program, bool)> {
     let peer = socket.peer_cred()?;
     let grants = Grants::load(bus).unwrap_or_else(|error| {
         tracing::error!("{error}: nothing is granted until it can be read");
         Grants::default()
     });
-    let user = peer.uid();
-    let grant = grants.of_user(user);
-    let granted = grants.allow(user, interface, rustix::process::geteuid().as_raw());
-    let caller = Caller {
+    let (user, own) = (peer.uid(), rustix::process::geteuid().as_raw());
+    let granted = if for_devices {
+        grants.allow_carrying(user, own)
+    } else {
+        grants.allow(user, interface, own)
+    };
+    let program = Program {
         user,
         process: peer.pid().unwrap_or(0),
-        program: grant.map(|grant| grant.name.as_str().into()),
+        name: grants.of_user(user).map(|grant| grant.name.as_str().into()),
     };
     if !granted {
-        tracing::warn!(
-            "{} may not call {interface}: its manifest does not list it",
-            caller.name()
-        );
+        let name = Caller::Program(program.clone()).name();
+        if for_devices {
+            tracing::warn!("{name} may not speak for other devices to {interface}");
+        } else {
+            tracing::warn!("{name} may not call {interface}: its manifest does not list it");
+        }
     }
-    Ok((socket, caller, granted))
+    Ok((socket, program, granted))
 }
 
 fn invalid(message: String) -> io::Error {

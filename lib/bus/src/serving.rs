@@ -28,9 +28,10 @@ use crate::limits::{MAX_ARGUMENTS, MAX_CALLS, MAX_UNREAD};
 use crate::reply::{Reply, SharedOut, lock};
 use crate::server::{Call, Served};
 
-/// Serves one connection until it ends.
+/// Serves one connection until it ends. `input` is what was read of it already.
 pub(crate) async fn serve(
     socket: UnixStream,
+    input: BytesMut,
     interface: String,
     caller: Caller,
     granted: bool,
@@ -44,7 +45,7 @@ pub(crate) async fn serve(
         caller,
         granted,
         served,
-        input: BytesMut::with_capacity(16 * 1024),
+        input,
         out: SharedOut::default(),
         opening: HashMap::new(),
         opening_bytes: 0,
@@ -52,7 +53,14 @@ pub(crate) async fn serve(
         work: FuturesUnordered::new(),
         last: 0,
     };
-    if let Err(error) = poll_fn(|context| connection.poll(context)).await {
+    let mut begun = false;
+    let served = poll_fn(|context| {
+        if !std::mem::replace(&mut begun, true) {
+            connection.take_frames(context)?;
+        }
+        connection.poll(context)
+    });
+    if let Err(error) = served.await {
         tracing::debug!(
             "{} on {}: {error}",
             connection.caller.name(),
@@ -96,11 +104,7 @@ impl Connection {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
                     Poll::Ready(Ok(_)) => {
                         progress = true;
-                        while let Some(frame) =
-                            frame::decode(&mut self.input).map_err(io::Error::other)?
-                        {
-                            self.receive(frame, context).map_err(io::Error::other)?;
-                        }
+                        self.take_frames(context)?;
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {}
@@ -115,6 +119,14 @@ impl Connection {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Takes in every frame that has arrived whole.
+    fn take_frames(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        while let Some(frame) = frame::decode(&mut self.input).map_err(io::Error::other)? {
+            self.receive(frame, context).map_err(io::Error::other)?;
+        }
+        Ok(())
     }
 
     /// Writes what there is; whether something was written.
@@ -179,6 +191,7 @@ impl Connection {
                     running.abort();
                 }
             }
+            Kind::Caller => return Err("it named another device where it may not"),
             Kind::Credit => {
                 let &[a, b, c, d] = &frame.payload[..] else {
                     return Err("a credit that is not four bytes");
@@ -277,13 +290,14 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let health: Interface = health::interface(Well);
         let interfaces = HashMap::from([(health.id, health)]);
-        let caller = Caller {
+        let caller = Caller::Program(crate::Program {
             user: 1004,
             process: 0,
-            program: Some("shell".into()),
-        };
+            name: Some("shell".into()),
+        });
         tokio::spawn(serve(
             theirs,
+            BytesMut::new(),
             health::ID.into(),
             caller,
             granted,

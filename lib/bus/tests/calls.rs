@@ -28,7 +28,7 @@ impl Drop for OnDrop {
 impl bus::settings::Handler for Behaviours {
     async fn get(&self, caller: Caller, key: String) -> Result<Value, Error> {
         match key.as_str() {
-            "who" => Ok(Value::Integer(caller.user.into())),
+            "who" => Ok(Value::Integer(caller.user().unwrap_or_default().into())),
             "slow" => {
                 let _dropped = OnDrop(Arc::clone(&self.dropped));
                 std::future::pending::<()>().await;

@@ -17,7 +17,10 @@ impl bus::names::Handler for Orders {
     async fn resolve(&self, caller: Caller, order: String) -> Result<Vec<String>, String> {
         match order.as_str() {
             "process" => Ok(vec![std::process::id().to_string()]),
-            "caller" => Ok(vec![caller.name(), caller.user.to_string()]),
+            "caller" => Ok(vec![
+                caller.name(),
+                caller.user().unwrap_or_default().to_string(),
+            ]),
             // The one thread of this program: nothing is answered any more.
             "hang" => loop {
                 std::thread::park();

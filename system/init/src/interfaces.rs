@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::log::Level;
 use crate::sandbox::Place;
+use crate::system::give_to_carrier;
 use crate::system::request::{Refusal, Wish};
 use crate::system::{End, Message, Request, SharedLog, Status};
 
@@ -23,6 +24,9 @@ pub use device::{Facts, Release};
 
 /// What every image serves.
 const OWN: [&str; 3] = [bus::services::ID, bus::power::ID, bus::device::ID];
+
+/// What of it other devices may reach, as far as the family grants it.
+const SHARED: [&str; 3] = [bus::services::ID, bus::power::ID, bus::device::ID];
 
 /// What process 1 may serve, whatever the image.
 pub(crate) fn ids() -> impl Iterator<Item = &'static str> {
@@ -102,6 +106,14 @@ pub fn serve(
         )
         .with_context(|| format!("opening the socket of {id} to its callers"))?;
         listeners.push((id.to_owned(), listener));
+    }
+    let grants = bus::Grants::load(&bus).context("reading who may call what")?;
+    for id in SHARED {
+        let name = format!("{}{id}", bus::carry::SHARED);
+        let listener = bus::listen(&bus, &name)
+            .with_context(|| format!("opening the socket of {id} for other devices"))?;
+        give_to_carrier(&bus.join(&name), &grants)?;
+        listeners.push((name, listener));
     }
     let mut server =
         bus::Server::from_listeners(&bus, listeners).context("serving process 1's interfaces")?;

@@ -40,8 +40,13 @@ pub struct Manifest {
     pub user: u32,
     /// The interfaces that it serves, in the order of its sockets.
     pub serves: Vec<Interface>,
+    /// Those of them that other devices of the family may reach too, as far as the family grants it.
+    pub shares: Vec<Interface>,
     /// The interfaces that it may call.
     pub calls: Vec<Interface>,
+    /// Whether it carries calls between devices: it may open the sockets of all that is shared, and
+    /// its word for which device calls is taken. One service of a device may.
+    pub carries: bool,
     /// What starts it.
     pub start: Start,
     /// What it may touch beyond what every service may.
@@ -133,7 +138,11 @@ struct RawManifest {
     #[serde(default)]
     serves: Vec<Spanned<String>>,
     #[serde(default)]
+    shares: Vec<Spanned<String>>,
+    #[serde(default)]
     calls: Vec<Spanned<String>>,
+    #[serde(default)]
+    carries: bool,
     #[serde(default)]
     start: Start,
     #[serde(default)]
@@ -248,14 +257,29 @@ impl Manifest {
                 within: duration(Some(health.within), zero)?,
             })
         });
+        let serves = interfaces(raw.serves)?;
+        for shared in &raw.shares {
+            if !serves
+                .iter()
+                .any(|served| served.as_str() == shared.get_ref())
+            {
+                let reason = format!(
+                    "{} is shared with other devices but does not stand under `serves`",
+                    shared.get_ref()
+                );
+                return Err((shared.span(), reason));
+            }
+        }
         Ok(Self {
             name: name.to_owned(),
             description: raw.description,
             program,
             arguments: raw.arguments.into_iter().map(Spanned::into_inner).collect(),
             user: raw.user.into_inner(),
-            serves: interfaces(raw.serves)?,
+            serves,
+            shares: interfaces(raw.shares)?,
             calls: interfaces(raw.calls)?,
+            carries: raw.carries,
             start: raw.start,
             access,
             limits: limits(raw.limits)?,
@@ -302,7 +326,8 @@ pub fn load(folder: &Path) -> std::io::Result<Vec<(String, Result<Manifest, Mani
                     .serves
                     .iter()
                     .map(|interface| format!("interface {interface}"))
-                    .chain([format!("user {}", manifest.user)]);
+                    .chain([format!("user {}", manifest.user)])
+                    .chain(manifest.carries.then(|| "`carries`".to_owned()));
                 for claim in claims.clone() {
                     if let Some(other) = taken.get(&claim) {
                         let reason = format!("{claim} is that of service `{other}` already");

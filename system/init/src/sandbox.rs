@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::{Capability, DeviceGroup, Manifest, Measure};
+use crate::manifest::{Capability, DeviceGroup, Interface, Manifest, Measure};
 
 /// Where things are: on a device below `/`, as a layer where its arguments say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -254,11 +254,9 @@ fn environment(
     run: &Path,
 ) -> Vec<(String, String)> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let interfaces: Vec<_> = manifest
-        .serves
-        .iter()
-        .map(|interface| interface.as_str())
-        .collect();
+    let serves = manifest.serves.iter().map(ToString::to_string);
+    let shares = manifest.shares.iter().map(Interface::shared);
+    let interfaces: Vec<_> = serves.chain(shares).collect();
     let mut environment = vec![
         ("HYPER_BUS", text(&place.bus())),
         ("HYPER_DATA", text(data)),

@@ -12,6 +12,8 @@ mod kernel;
 pub mod probe;
 pub mod request;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -413,11 +415,34 @@ fn grant(services: &[Entry], bus: &Path) -> Result<()> {
             name: manifest.name.clone(),
             user: manifest.user,
             calls: manifest.calls.iter().map(ToString::to_string).collect(),
+            carries: manifest.carries,
         })
         .collect();
-    bus::Grants { programs }
+    let grants = bus::Grants { programs };
+    grants
         .store(bus)
-        .with_context(|| format!("writing down in {} who may call what", bus.display()))
+        .with_context(|| format!("writing down in {} who may call what", bus.display()))?;
+    services
+        .iter()
+        .filter_map(|entry| entry.manifest.as_ref().ok())
+        .flat_map(|manifest| &manifest.shares)
+        .map(|interface| bus.join(interface.shared()))
+        // One that could not be opened is its service's problem, and said there.
+        .filter(|socket| socket.exists())
+        .try_for_each(|socket| give_to_carrier(&socket, &grants))
+}
+
+/// Lets the service that carries calls between devices open a socket, and nobody else. Where there is
+/// none, nobody may.
+pub(crate) fn give_to_carrier(socket: &Path, grants: &bus::Grants) -> Result<()> {
+    let doing = || format!("closing {} to all but mesh", socket.display());
+    let carrier = grants.programs.iter().find(|program| program.carries);
+    std::fs::set_permissions(socket, Permissions::from_mode(0o600)).with_context(doing)?;
+    if let Some(carrier) = carrier.filter(|_| rustix::process::geteuid().is_root()) {
+        std::os::unix::fs::chown(socket, Some(carrier.user), Some(carrier.user))
+            .with_context(doing)?;
+    }
+    Ok(())
 }
 
 /// The number of a process as the system calls take it.

@@ -18,6 +18,11 @@ impl Interface {
     pub fn socket(&self, bus: &Path) -> PathBuf {
         bus.join(&self.0)
     }
+
+    /// The name of the socket on which it is served to other devices.
+    pub fn shared(&self) -> String {
+        format!("{}{}", bus::carry::SHARED, self.0)
+    }
 }
 
 impl FromStr for Interface {

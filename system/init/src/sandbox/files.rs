@@ -21,7 +21,8 @@ pub struct Files {
     pub read: Vec<PathBuf>,
     /// Where it may write.
     pub write: Vec<PathBuf>,
-    /// The sockets that it may call, and who may call what.
+    /// The sockets that it may call, and who may call what; for the service that carries calls
+    /// between devices, also the folder of the sockets that are for those.
     pub bus: Vec<PathBuf>,
     /// Whether `/proc` holds the kernel's settings too, of which those of the network can be
     /// written with the capability for it.
@@ -49,6 +50,10 @@ impl Files {
                 .iter()
                 .map(|interface| interface.socket(&bus)),
         );
+        if manifest.carries {
+            // The folder, so that it holds for services that come later too.
+            sockets.push(bus.join(bus::carry::SHARED));
+        }
         Self {
             scratch: place.run.join("sandbox"),
             read,

@@ -141,6 +141,12 @@ impl Entry {
                 .with_context(|| format!("opening the socket of {interface} to its callers"))?;
             self.sockets.push(listener);
         }
+        for interface in &manifest.shares {
+            // Who may open it is set when it is known which service carries calls.
+            let listener = bus::listen(&bus, &interface.shared())
+                .with_context(|| format!("opening the socket of {interface} for other devices"))?;
+            self.sockets.push(listener);
+        }
         if let Some(interface) = manifest.serves.first() {
             self.link_health(&interface.socket(&bus))
                 .with_context(|| format!("making {}", self.health_folder.display()))?;

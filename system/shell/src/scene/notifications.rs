@@ -220,7 +220,7 @@ impl bus::notify::Handler for Notifications {
     async fn dismiss(&self, caller: bus::Caller, id: u64) -> Result<(), String> {
         // Root is the owner at the device itself: the console.
         let name = caller.name();
-        let program = (caller.user != 0).then_some(name.as_str());
+        let program = (caller.user() != Some(0)).then_some(name.as_str());
         if self.book().dismiss(id, program) {
             self.changed();
             Ok(())
