@@ -4,7 +4,8 @@
 //! image and no machine: this is how the screens are developed.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File, TryLockError},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -40,6 +41,19 @@ pub fn run(
         );
     }
     let folder = paths::output(root, &product.name)?;
+    let runtime = match env::var_os("XDG_RUNTIME_DIR") {
+        Some(runtime) => PathBuf::from(runtime).join("hyperos"),
+        None => folder.join("run"),
+    };
+    // `init` holds this lock; its files are about to be made anew.
+    let is_running = File::open(runtime.join("lock"))
+        .is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
+    if is_running {
+        bail!(
+            "{} is running already: end it first (close its window, or Ctrl-C where it was started)",
+            product.model
+        );
+    }
     let built = if options.no_build {
         paths::target(root)?.join("release")
     } else {
@@ -52,15 +66,14 @@ pub fn run(
     if fresh && data.exists() {
         fs::remove_dir_all(&data).with_context(|| format!("removing {}", data.display()))?;
     }
-    let runtime = match env::var_os("XDG_RUNTIME_DIR") {
-        Some(runtime) => PathBuf::from(runtime).join("hyperos"),
-        None => folder.join("run"),
-    };
     for folder in [&data, &runtime] {
         paths::create(folder)?;
     }
     progress.summary("built");
-    println!("What it stores is in {}. Ctrl-C ends it.", data.display());
+    println!(
+        "What it stores is in {}. Ctrl-C ends it, as closing its window does.",
+        data.display()
+    );
     let system = stage.join("system");
     let error = Command::new(system.join("init"))
         .arg("--layer")

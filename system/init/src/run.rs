@@ -1,9 +1,10 @@
 //! Running the services: on a device as process 1, or as a layer on another system.
 
 use std::convert::Infallible;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 use rustix::system::RebootCommand;
 
@@ -73,6 +74,8 @@ pub fn layer(system: &Path, data: &Path, run_folder: &Path) -> Result<()> {
         run: make(run_folder)?,
         layer: true,
     };
+    // Held for as long as this process is there.
+    let _lock = lock(&place.run.join("lock"))?;
     let log = SharedLog::new(Log::new(true));
     let folder = place.data.join("log");
     log.lock()
@@ -84,6 +87,21 @@ pub fn layer(system: &Path, data: &Path, run_folder: &Path) -> Result<()> {
     run(place, program, log.clone(), None, None, None)?;
     log.lock().close();
     Ok(())
+}
+
+/// Keeps a second layer out of the folders of the first.
+fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "a layer runs there already ({} is locked): end it first",
+            path.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("locking {}", path.display()))
+        }
+    }
 }
 
 fn run(

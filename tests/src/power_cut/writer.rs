@@ -94,6 +94,10 @@ impl FileSystem for Syncs {
         Disk.create(path)
     }
 
+    fn append(&self, path: &Path) -> io::Result<File> {
+        Disk.append(path)
+    }
+
     fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
         Disk.write(file, bytes)
     }
