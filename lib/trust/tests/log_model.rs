@@ -341,7 +341,8 @@ fn happen(replicas: &mut [Log], event: &Event) {
     let device = target.id();
     let last_grant = log
         .entries()
-        .filter_map(|entry| matches!(entry.action(), Action::GrantGiven(_)).then(|| entry.id()))
+        .filter(|entry| matches!(entry.action(), Action::GrantGiven(_)))
+        .map(|entry| entry.id())
         .last();
     let action = match event.kind {
         0..=4 => Action::Added {
