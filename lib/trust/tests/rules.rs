@@ -9,7 +9,7 @@ use trust::{
     identity::Identity,
     log::{
         Action, EntryError, EntryId, Grant, Log, MAX_ENTRIES_OF_NON_OWNER, MAX_ENTRY_BYTES,
-        MAX_PARENTS, Refusal, Role, Until, WriteError, rotation_proof,
+        MAX_PARENTS, MAX_REFUSALS, Refusal, Role, Until, WriteError, rotation_proof,
     },
     recovery::{Phrase, recover},
 };
@@ -565,8 +565,9 @@ fn entries_of_another_family_and_entries_without_their_parents_are_refused() {
 
 #[test]
 fn a_changed_signature_or_body_is_no_entry() {
-    let mut log = owners(2);
+    let log = owners(2);
     let entry = rest(&log).pop().unwrap();
+    let mut log = log_of(&first(&log), rest(&log)[..1].iter().map(Vec::as_slice));
     for at in 0..entry.len() {
         for flip in [1, 0x80] {
             let mut changed = entry.clone();
@@ -680,4 +681,34 @@ fn a_peer_is_sent_what_it_lacks_and_nothing_else() {
         here.since([EntryId::from_bytes([3; 32])]).count(),
         here.len()
     );
+}
+
+#[test]
+fn entries_that_come_backwards_again_or_with_rubbish_between_are_taken_once() {
+    let mut log = owners(4);
+    for number in 0..200_u8 {
+        let secret = Action::SecretSet {
+            secret: [number; 32],
+        };
+        log.write(&key(number % 4), secret, 0).unwrap();
+    }
+    let mut entries = rest(&log);
+    entries.reverse();
+    let again = entries.clone();
+    let rubbish = vec![vec![7; 300]; MAX_REFUSALS / 2];
+    let mut copy = Log::open(&first(&log)).unwrap();
+    let sent = entries.iter().chain(&rubbish).chain(&again);
+    let (new, refused) = copy.insert_all(sent.map(Vec::as_slice));
+    assert_eq!(new.len(), log.len() - 1);
+    assert_eq!(refused.len(), rubbish.len());
+    assert_eq!(copy.family(), log.family());
+    // Whoever sends nothing but rubbish is not listened to for long.
+    let rubbish = vec![vec![7; 300]; 10 * MAX_REFUSALS];
+    let (new, refused) = copy.insert_all(rubbish.iter().map(Vec::as_slice));
+    assert_eq!((new.len(), refused.len()), (0, MAX_REFUSALS));
+    // A known entry with another signature is known: what is kept is the one that was verified.
+    let mut unsigned = again[0].clone();
+    unsigned[..64].fill(0);
+    assert!(copy.insert(&unsigned).is_ok());
+    assert!(copy.entries().all(|entry| entry.bytes() != unsigned));
 }

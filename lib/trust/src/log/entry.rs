@@ -423,6 +423,16 @@ impl Entry {
         })
     }
 
+    /// The id that these bytes would have if they were an entry.
+    pub(crate) fn id_of(bytes: &[u8]) -> EntryId {
+        let encoded = bytes.get(SIGNATURE..).unwrap_or_default();
+        let hash = Sha256::new()
+            .chain_update(ENTRY_DOMAIN)
+            .chain_update(encoded)
+            .finalize();
+        EntryId(hash.into())
+    }
+
     /// The hash of what is signed.
     pub fn id(&self) -> EntryId {
         self.id

@@ -21,7 +21,7 @@ mod kept;
 mod rules;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -51,6 +51,8 @@ pub const MAX_MEMBERSHIP_ENTRIES_OF_ONE: usize = 256;
 pub const MAX_ENTRIES_OF_NON_OWNER: usize = 16;
 /// From the first entry to any other, authority passes through at most this many hands.
 pub const MAX_CHAIN: u16 = 128;
+/// Of entries that come together, the rest is not looked at after so many that are none.
+pub const MAX_REFUSALS: usize = 64;
 /// What is kept free for removals when a log is full, so that whoever filled it can be put out.
 const RESERVE: usize = 256;
 
@@ -396,40 +398,57 @@ impl Log {
     }
 
     /// Takes in as many of these entries as may be, in whatever order they are, and evaluates
-    /// once. Answers the new ones, and for each refused one why.
+    /// once. Answers the new ones, and for each refused one why. Nobody who sends many makes this
+    /// slow: what is known is skipped, and each entry is looked at once for each of its parents.
     pub fn insert_all<'a>(
         &mut self,
         entries: impl IntoIterator<Item = &'a [u8]>,
     ) -> (Vec<EntryId>, Vec<Refusal>) {
         let mut new = Vec::new();
         let mut refused = Vec::new();
-        let mut waiting: Vec<Entry> = Vec::new();
-        for bytes in entries {
-            match Entry::decode(bytes) {
-                Ok(entry) => waiting.push(entry),
-                Err(error) => refused.push(error.into()),
-            }
-        }
-        // Each pass takes at least one, or ends; entries that come in order need a single one.
-        loop {
-            let before = new.len();
-            let mut missing = Vec::new();
-            for entry in std::mem::take(&mut waiting) {
-                match self.take(entry.clone()) {
-                    Ok(Inserted::New) => new.push(entry.id()),
-                    Ok(Inserted::Known) => {}
-                    Err(Refusal::Missing(_)) => missing.push(entry),
-                    Err(refusal) => refused.push(refusal),
+        let mut entries = entries.into_iter();
+        // Those whose missing parent has come.
+        let mut open: VecDeque<Entry> = VecDeque::new();
+        // By a parent that is missing: the entries that wait for it.
+        let mut waiting: HashMap<EntryId, Vec<Entry>> = HashMap::new();
+        while refused.len() < MAX_REFUSALS {
+            let entry = match open.pop_front() {
+                Some(entry) => entry,
+                None => {
+                    let Some(bytes) = entries.next() else {
+                        break;
+                    };
+                    // What is here was verified, and is not again: resending costs a peer more.
+                    if self.index.contains_key(&Entry::id_of(bytes)) {
+                        continue;
+                    }
+                    match Entry::decode(bytes) {
+                        Ok(entry) => entry,
+                        Err(error) => {
+                            refused.push(error.into());
+                            continue;
+                        }
+                    }
                 }
+            };
+            if let Some(parent) = self.unknown(&entry).first() {
+                waiting.entry(*parent).or_default().push(entry);
+                continue;
             }
-            waiting = missing;
-            if new.len() == before || waiting.is_empty() {
-                break;
+            let id = entry.id();
+            match self.take(entry) {
+                Ok(Inserted::New) => {
+                    new.push(id);
+                    open.extend(waiting.remove(&id).unwrap_or_default());
+                }
+                Ok(Inserted::Known) => {}
+                Err(refusal) => refused.push(refusal),
             }
         }
         refused.extend(
             waiting
-                .iter()
+                .values()
+                .flatten()
                 .map(|entry| Refusal::Missing(self.unknown(entry))),
         );
         if !new.is_empty() {
@@ -439,6 +458,9 @@ impl Log {
     }
 
     fn insert_entry(&mut self, bytes: &[u8]) -> Result<Inserted, Refusal> {
+        if self.index.contains_key(&Entry::id_of(bytes)) {
+            return Ok(Inserted::Known);
+        }
         self.take(Entry::decode(bytes)?)
     }
 
