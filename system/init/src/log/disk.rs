@@ -15,8 +15,14 @@ pub const FILES: u32 = 4;
 pub const FILE_SIZE: u64 = 512 << 10;
 /// Lines that wait for a slow disk, at most; beyond, they are only in memory.
 const WAITING: usize = 4096;
-/// How old a line may get before it is made to survive a power cut. Errors do not wait.
+/// How old a line may get before it is made to survive a power cut: so much of the log can be lost
+/// with the power. Warnings and errors, which is what one looks for after a cut, do not wait.
 const SYNC_AFTER: Duration = Duration::from_secs(10);
+
+/// Whether a line is worth waking the disk for: a phone's flash has only so many writes in it.
+fn is_urgent(level: Level) -> bool {
+    matches!(level, Level::Error | Level::Warning)
+}
 
 /// A thread that writes lines to files.
 #[derive(Debug)]
@@ -111,7 +117,7 @@ impl Files {
                     text.clear();
                     // Everything that waits goes in one write.
                     for line in std::iter::once(first).chain(lines.try_iter().take(256)) {
-                        urgent |= line.level == Level::Error;
+                        urgent |= is_urgent(line.level);
                         let _ = writeln!(text, "{line}");
                     }
                     // A full or broken disk loses lines on disk, not in memory; there is nobody
