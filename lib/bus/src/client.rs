@@ -40,8 +40,9 @@ pub enum Address {
 /// Calls interfaces. Cheap to clone: all clones share their connections, one to an interface.
 ///
 /// A connection is made by the first call, kept, and made again by the next call after it broke,
-/// such as when the service was restarted. A call is sent a second time only if it is certain
-/// that nothing of it was sent. Dropping the future of a call tells the service to give it up.
+/// such as when the service was restarted. A call is sent a second time, and only once, if it is
+/// certain that the service did not read it: it was not sent, or the kernel says that it lay unread
+/// in the socket. What was read may have been done, so it is for the caller to ask again or not. Dropping the future of a call tells the service to give it up.
 ///
 /// Connections live in the Tokio runtime of the call that made them.
 #[derive(Clone, Debug)]
@@ -190,18 +191,25 @@ impl Client {
         message: BytesMut,
     ) -> Result<BytesMut, Error> {
         let asked = async {
-            let mut pending = self.send(&interface, &message, Connection::send).await?;
-            match (&mut pending.answer).await {
-                Ok(Ok(answer)) => invocation::decode_root(answer)
-                    .map_err(|error| Reason::Answer(error.to_string())),
-                Ok(Err(ended)) => Err(self.reason(ended)),
-                Err(_) => Err(Reason::Lost("its connection was closed".into())),
+            let mut answer = self.ask(&interface, &message).await;
+            if let Err(Reason::NotReceived(_)) = answer {
+                answer = self.ask(&interface, &message).await;
             }
+            invocation::decode_root(answer?).map_err(|error| Reason::Answer(error.to_string()))
         };
         tokio::time::timeout(self.deadline, asked)
             .await
             .unwrap_or(Err(Reason::Deadline(self.deadline)))
             .map_err(|reason| Error::new(interface, function, reason))
+    }
+
+    /// Sends a call over the connection that there is, and waits for its answer.
+    async fn ask(&self, interface: &str, message: &[u8]) -> Result<BytesMut, Reason> {
+        let mut pending = self.send(interface, message, Connection::send).await?;
+        match (&mut pending.answer).await {
+            Ok(answer) => answer.map_err(|ended| self.reason(ended)),
+            Err(_) => Err(Reason::Lost("its connection was closed".into())),
+        }
     }
 
     /// Sends the bytes of a call whose answer is a stream. The deadline is for its beginning.
@@ -248,7 +256,7 @@ impl Client {
         }
         // Nothing was sent: the connection is new, or it broke before.
         let connection = self.connect(&slot, interface).await?;
-        send(&connection, message).map_err(|NotSent(reason)| Reason::Lost(reason))
+        send(&connection, message).map_err(|NotSent(reason)| Reason::NotReceived(reason))
     }
 
     fn slot(&self, interface: &str) -> Arc<Slot> {
@@ -329,6 +337,7 @@ pub async fn check_health(socket: &Path, within: Duration) -> Result<Result<(), 
 fn reason(ended: Ended, program: &str) -> Reason {
     match ended {
         Ended::Lost(reason) => Reason::Lost(reason),
+        Ended::NotReceived(reason) => Reason::NotReceived(reason),
         Ended::TooLarge => Reason::TooLarge("the answer is longer than a message may be".into()),
         Ended::Refused(refusal, sentence) => match refusal {
             Refusal::UnknownFunction => Reason::UnknownFunction,

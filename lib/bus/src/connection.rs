@@ -24,6 +24,8 @@ use crate::limits::{MAX_ANSWER, MAX_BACKLOG};
 pub enum Ended {
     /// The connection broke after the call was sent.
     Lost(String),
+    /// The connection broke, and the service had not read the call to its end: it did nothing.
+    NotReceived(String),
     /// The service gave the call up.
     Refused(Refusal, String),
     /// The answer is longer than is taken.
@@ -53,7 +55,19 @@ struct State {
     calls: HashMap<u32, Waiting>,
     /// What the socket did not take yet.
     backlog: BytesMut,
+    /// The call whose bytes are the last that were written: if any were not read, some of these.
+    newest: Option<u32>,
+    /// The kernel said that the service had not read everything.
+    unread: bool,
     closed: Option<String>,
+}
+
+impl State {
+    /// Notes what an error of the socket tells: `ECONNRESET` is how Linux says that the other end
+    /// of a Unix socket was closed with bytes in it that nobody had read.
+    fn note(&mut self, error: &io::Error) {
+        self.unread |= error.kind() == io::ErrorKind::ConnectionReset;
+    }
 }
 
 #[derive(Debug)]
@@ -168,10 +182,12 @@ impl Connection {
         state.calls.insert(stream, waiting);
         if let Err(error) = self.shared.write(&mut state, &frames) {
             state.calls.remove(&stream);
+            state.note(&error);
             let reason = error.to_string();
             state.closed.get_or_insert_with(|| reason.clone());
             return Err(NotSent(reason));
         }
+        state.newest = Some(stream);
         Ok(stream)
     }
 }
@@ -193,7 +209,10 @@ impl Shared {
         let mut rest = frames;
         if state.backlog.is_empty() {
             match self.socket.try_write(rest) {
-                Ok(written) => rest = &rest[written..],
+                Ok(written) => {
+                    state.newest = None;
+                    rest = &rest[written..];
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
@@ -202,6 +221,7 @@ impl Shared {
             }
             tokio::spawn(write_backlog(Arc::clone(self)));
         }
+        state.newest = None;
         state.backlog.extend_from_slice(rest);
         Ok(())
     }
@@ -212,10 +232,25 @@ impl Shared {
             .closed
             .get_or_insert_with(|| reason.to_owned())
             .clone();
+        // A service acts on a call that it has read whole, and only then.
+        let not_received = if state.unread || !state.backlog.is_empty() {
+            state.newest
+        } else {
+            None
+        };
         state.backlog.clear();
-        for (_, waiting) in std::mem::take(&mut state.calls) {
-            waiting.end(Ended::Lost(reason.clone()));
+        for (stream, waiting) in std::mem::take(&mut state.calls) {
+            waiting.end(if Some(stream) == not_received {
+                Ended::NotReceived(reason.clone())
+            } else {
+                Ended::Lost(reason.clone())
+            });
         }
+    }
+
+    fn close_after(&self, error: &io::Error) {
+        self.state().note(error);
+        self.close(&error.to_string());
     }
 
     fn receive(&self, frame: Frame) -> Result<(), &'static str> {
@@ -290,7 +325,7 @@ async fn read_answers(closing: Closing, mut socket: OwnedReadHalf) {
         match socket.read_buf(&mut buffer).await {
             Ok(0) => return shared.close("the service ended or closed it"),
             Ok(_) => {}
-            Err(error) => return shared.close(&error.to_string()),
+            Err(error) => return shared.close_after(&error),
         }
         loop {
             match frame::decode(&mut buffer) {
@@ -309,7 +344,7 @@ async fn read_answers(closing: Closing, mut socket: OwnedReadHalf) {
 async fn write_backlog(shared: Arc<Shared>) {
     loop {
         if let Err(error) = shared.socket.writable().await {
-            return shared.close(&error.to_string());
+            return shared.close_after(&error);
         }
         let mut state = shared.state();
         let backlog = &mut state.backlog;
@@ -318,7 +353,7 @@ async fn write_backlog(shared: Arc<Shared>) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 drop(state);
-                return shared.close(&error.to_string());
+                return shared.close_after(&error);
             }
         }
         if backlog.is_empty() {

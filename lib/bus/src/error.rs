@@ -52,8 +52,11 @@ pub enum Reason {
         reason: String,
     },
     /// The connection ended before the answer. The service may have done the work or not.
-    #[error("the service ended the connection before it answered: {0}")]
+    #[error("the connection ended before the answer, so it may be done or not: {0}")]
     Lost(String),
+    /// The service did not read the call, which was sent twice at most. Nothing was done.
+    #[error("nothing was done, for the service did not read the call: {0}")]
+    NotReceived(String),
     /// No answer within the deadline. The service may have done the work or not.
     #[error("no answer within {0:?}")]
     Deadline(Duration),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bus::settings::{Change, Error, Setting, Value};
 use bus::{Address, Caller, Client, Outgoing, Reason, Server};
 use futures::{StreamExt as _, stream};
+use rustix::net::RecvFlags;
 use tokio::task::JoinHandle;
 
 /// Answers by what is asked: each key is a behaviour.
@@ -234,6 +235,74 @@ async fn a_client_finds_a_service_that_was_started_again() {
     assert!(error.nothing_was_done(), "{error}");
     let _server = serve(folder.path(), Behaviours::default());
     assert_eq!(bus::settings::notices(&bus).await.unwrap(), ["note"]);
+}
+
+/// A service that takes one connection and does with it as the test says.
+fn first(folder: &Path) -> tokio::net::UnixListener {
+    let socket = bus::socket_path(folder, bus::settings::ID);
+    std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    tokio::net::UnixListener::bind(socket).unwrap()
+}
+
+/// Waits until there is something to read, and leaves it there.
+async fn unread(socket: &tokio::net::UnixStream) {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    until(|| rustix::net::recv(socket, &mut [0; 1], flags).is_ok_and(|(read, _)| read > 0)).await;
+}
+
+#[tokio::test]
+async fn a_call_that_a_dying_service_did_not_read_is_sent_to_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = first(folder.path());
+    let bus = client(folder.path());
+    let call = tokio::spawn(async move { bus::settings::notices(&bus).await });
+    let (dying, _) = listener.accept().await.unwrap();
+    unread(&dying).await;
+    let _server = serve(folder.path(), Behaviours::default());
+    drop(dying);
+    assert_eq!(call.await.unwrap().unwrap(), ["note"]);
+}
+
+#[tokio::test]
+async fn of_two_calls_only_the_one_that_was_not_read_is_sent_again() {
+    use tokio::io::AsyncReadExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let listener = first(folder.path());
+    let bus = client(folder.path());
+    let call = |key: &'static str| {
+        let bus = bus.clone();
+        tokio::spawn(async move { bus::settings::get(&bus, key).await })
+    };
+    let read = call("read");
+    let (mut dying, _) = listener.accept().await.unwrap();
+    let mut bytes = [0; 4096];
+    assert!(dying.read(&mut bytes).await.unwrap() > 0);
+    let second = call("unread");
+    unread(&dying).await;
+    let _server = serve(folder.path(), Behaviours::default());
+    drop(dying);
+    assert_eq!(
+        second.await.unwrap().unwrap(),
+        Err(Error::UnknownKey("unread".into()))
+    );
+    let error = read.await.unwrap().unwrap_err();
+    assert!(matches!(error.reason, Reason::Lost(_)), "{error}");
+    assert!(!error.nothing_was_done());
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_reads_is_given_up_after_the_second_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = first(folder.path());
+    let bus = client(folder.path());
+    let call = tokio::spawn(async move { bus::settings::notices(&bus).await });
+    for _ in 0..2 {
+        let (dying, _) = listener.accept().await.unwrap();
+        unread(&dying).await;
+    }
+    let error = call.await.unwrap().unwrap_err();
+    assert!(matches!(error.reason, Reason::NotReceived(_)), "{error}");
+    assert!(error.nothing_was_done());
 }
 
 #[tokio::test]
