@@ -4,11 +4,11 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use xtask::image::{self, Image};
+use xtask::image::{self, Image, Variant};
 use xtask::machine::{Disk, Options};
-use xtask::paths;
 use xtask::product::Product;
 use xtask::progress::Progress;
+use xtask::{paths, process, programs};
 
 /// What a phone is started from.
 #[derive(Debug)]
@@ -25,17 +25,45 @@ impl Phone {
     /// same time, and the image that they share may be built anew for the next.
     pub fn new(folder: &Path) -> Result<Phone> {
         let root = paths::repository()?;
-        let product = Product::load(&root, "qemu-phone")?;
-        let lock = paths::target(&root)?.join("image-for-tests.lock");
-        let lock = File::create(&lock).with_context(|| format!("creating {}", lock.display()))?;
-        lock.lock()
-            .context("waiting for another test to have built the image")?;
-        let mut image = image::build(
-            &root,
-            &product,
-            &image::Options::default(),
-            &Progress::default(),
-        )?;
+        let _building = lock(&root)?;
+        Phone::build(&root, folder, None)
+    }
+
+    /// As [`Phone::new`], with some files that are not the product's.
+    pub fn with_files(folder: &Path, variant: Variant) -> Result<Phone> {
+        let root = paths::repository()?;
+        let _building = lock(&root)?;
+        Phone::build(&root, folder, Some(variant))
+    }
+
+    /// As [`Phone::new`], with services that were built with a feature of the crate `hyper`.
+    pub fn with_feature(folder: &Path, feature: &str) -> Result<Phone> {
+        let root = paths::repository()?;
+        let _building = lock(&root)?;
+        let build = |features: &[&str]| -> Result<()> {
+            let mut cargo = programs::cargo(&root)?;
+            cargo.args(["build", "--release", "--target", programs::TARGET]);
+            process::run_visibly(cargo.args(["--package", "hyper", "--bins"]).args(features))
+        };
+        build(&["--features", feature])?;
+        let built = programs::built(&root)?.join("hyper");
+        let content = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
+        // The next image must not find it in the place of the product's.
+        build(&[])?;
+        let variant = Variant {
+            name: feature.to_owned(),
+            files: vec![("/system/hyper".into(), content)],
+        };
+        Phone::build(&root, folder, Some(variant))
+    }
+
+    fn build(root: &Path, folder: &Path, variant: Option<Variant>) -> Result<Phone> {
+        let product = Product::load(root, "qemu-phone")?;
+        let options = image::Options {
+            variant,
+            ..image::Options::default()
+        };
+        let mut image = image::build(root, &product, &options, &Progress::default())?;
         let disk = folder.join("disk.img");
         image.write_disk(&disk)?;
         for piece in [&mut image.kernel, &mut image.initramfs] {
@@ -62,4 +90,13 @@ impl Phone {
         options.disk = Disk::File(self.disk.clone());
         Ok(options)
     }
+}
+
+/// Waits until no other test builds an image.
+fn lock(root: &Path) -> Result<File> {
+    let path = paths::target(root)?.join("image-for-tests.lock");
+    let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+    file.lock()
+        .context("waiting for another test to have built the image")?;
+    Ok(file)
 }

@@ -152,6 +152,7 @@ pub fn execute() -> Result<ExitCode> {
                 development: true,
                 no_build: options.no_build,
                 command_line: options.kernel_argument,
+                variant: None,
             };
             if let [product] = products.as_slice()
                 && product.is_layer()
@@ -194,6 +195,7 @@ pub fn execute() -> Result<ExitCode> {
                     development: !options.release,
                     no_build: options.no_build,
                     command_line: Vec::new(),
+                    variant: None,
                 },
                 &progress,
             )?;

@@ -48,6 +48,12 @@ impl Data {
         .map(drop)
     }
 
+    /// A file of a device whose power was cut, once what its journal holds is in place.
+    pub fn after_power_cut(&self, path: &str) -> Result<String> {
+        self.change("journal_run")?;
+        self.ask(&format!("cat {path}"))
+    }
+
     /// A number of the superblock, by its name.
     fn superblock(&self, name: &str) -> Result<u64> {
         let superblock = process::output(

@@ -1,18 +1,26 @@
 //! What goes wrong around a device, and what it makes of it.
 
+use std::{fs, path::PathBuf, thread, time::Duration};
+
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use xtask::{
+    image,
     machine::{LIMIT, Machine},
+    paths,
     programs::SOURCE_DATE_EPOCH,
 };
 
 use crate::{
     data::Data,
+    lifecycle,
     shared::Shared,
     story::number_after,
     walk::{Walk, is_dark},
 };
+
+/// When a warning has surely been written, and what is not a warning most likely not.
+const WRITTEN_BY_THEN: Duration = Duration::from_secs(2);
 
 /// 2060-01-01, in milliseconds since 1970: long after anything here was made.
 const YEAR_2060: u64 = 2_840_140_800_000;
@@ -104,7 +112,82 @@ pub fn a_clock_far_ahead_breaks_nothing(phone: &mut Shared) -> Result<()> {
     machine.shut_down(LIMIT)
 }
 
-pub fn damaged_settings_are_kept_and_told(phone: &mut Shared) -> Result<()> {
+/// The manifest of the network has a key that is misspelt.
+pub fn a_broken_manifest_costs_only_its_service(phone: &mut Shared) -> Result<()> {
+    let root = paths::repository()?;
+    let text = fs::read_to_string(image::manifest(&root, "network")?)?;
+    let broken = text.replacen("[limits]\nmemory", "[limits]\nmemroy", 1);
+    let line = broken
+        .lines()
+        .position(|line| line.starts_with("memroy"))
+        .context("the manifest of the network was expected to limit its memory")?;
+    let report = format!(
+        "/system/services/network.toml:{}:1: unknown field `memroy`",
+        line + 1
+    );
+    let file = PathBuf::from("/system/services/network.toml");
+    let (options, disk) =
+        phone.own_with_files("broken-manifest", vec![(file, broken.into_bytes())])?;
+    let mut machine = Machine::start(options)?;
+    machine.wait_for_page("lock")?;
+
+    let table = machine.hyper("services")?;
+    ensure!(
+        lifecycle::is_in_state(&table, "network", "broken") && table.contains(&report),
+        machine.evidence(&format!("the table does not say {report:?}:\n{table}"))
+    );
+    let log = machine.hyper("log init")?;
+    ensure!(
+        log.lines()
+            .any(|line| line.contains("  error  ") && line.contains(&report)),
+        machine.evidence(&format!("the log does not say {report:?}:\n{log}"))
+    );
+    let answer = machine.console().run("network", LIMIT)?;
+    ensure!(
+        answer.code != 0 && answer.output.contains("network"),
+        "a service that is not there was said to answer: {answer:?}"
+    );
+
+    // Nothing else is lost, not even what calls the network.
+    for call in ["settings", "time"] {
+        machine.hyper(call)?;
+    }
+    for service in others(phone)? {
+        machine.wait_for_answer("services", |table| {
+            lifecycle::is_in_state(table, &service, "running")
+        })?;
+    }
+    machine.hyper("settings set appearance.theme dark")?;
+    let mut walk = Walk::new(&mut machine, "broken-manifest")?;
+    walk.see("the theme that was set", is_dark)?;
+    walk.drag((180.0, 700.0), (180.0, 200.0))?;
+    walk.arrive("home")?;
+
+    // What was warned of just before the power failed is still there after it: QEMU's end takes
+    // with it whatever the device had not made durable.
+    machine.hyper("kill settings")?;
+    machine.wait_for_answer("services settings", |service| {
+        service.contains(" 1 restarts")
+    })?;
+    thread::sleep(WRITTEN_BY_THEN);
+    machine.cut_power()?;
+    let log = Data::new(&phone.phone()?.image, disk).after_power_cut("/log/0.log")?;
+    ensure!(
+        log.lines()
+            .any(|line| line.contains("settings: it was ended by SIGKILL")),
+        "the log on the disk says nothing of the service that was killed:\n{log}"
+    );
+    Ok(())
+}
+
+/// The services of the product that have nothing to do with a broken manifest of the network.
+fn others(phone: &mut Shared) -> Result<Vec<String>> {
+    let mut services = phone.phone()?.image.product.services.clone();
+    services.retain(|service| service != "network");
+    Ok(services)
+}
+
+pub fn damaged_settings_are_kept_and_told_once(phone: &mut Shared) -> Result<()> {
     let (options, disk) = phone.own("damaged-settings")?;
     let data = Data::new(&phone.phone()?.image, disk);
     let mut machine = Machine::start(options.clone())?;
@@ -131,6 +214,17 @@ pub fn damaged_settings_are_kept_and_told(phone: &mut Shared) -> Result<()> {
         ensure!(value.trim() == default, "{key} is {value} after the damage");
     }
     machine.wait_for_answer("call notify.all", |answer| answer.contains("damaged"))?;
+    // Whatever looks at the settings again finds nothing more to tell of.
+    machine.hyper("kill settings")?;
+    machine.wait_for_answer("services settings", |service| {
+        service.contains(" 1 restarts")
+    })?;
+    machine.hyper("settings get appearance.accent")?;
+    let told = machine.hyper("call notify.all")?;
+    ensure!(
+        told.matches("title: \"Settings\"").count() == 1,
+        machine.evidence(&format!("the owner was not told exactly once: {told}"))
+    );
     let mut walk = Walk::new(&mut machine, "damaged-settings")?;
     walk.arrive("lock")?;
     // And they can be changed again.

@@ -45,16 +45,16 @@ pub fn every_service_runs(phone: &mut Shared) -> Result<()> {
         machine.hyper(call)?;
     }
     for service in services {
-        machine.wait_for_answer("services", |table| is_running(table, &service))?;
+        machine.wait_for_answer("services", |table| is_in_state(table, &service, "running"))?;
     }
     Ok(())
 }
 
-/// Whether the table of services says so of `service`.
-pub fn is_running(table: &str, service: &str) -> bool {
+/// Whether the table of services says that `service` is in `state`.
+pub fn is_in_state(table: &str, service: &str, state: &str) -> bool {
     table.lines().any(|line| {
         let mut words = line.split_whitespace();
-        words.next() == Some(service) && words.any(|word| word == "running")
+        words.next() == Some(service) && words.any(|word| word == state)
     })
 }
 
@@ -68,7 +68,9 @@ pub fn a_killed_service_answers_again(phone: &mut Shared) -> Result<()> {
     })?;
     // Every later one waits for the new process: nobody has to try again.
     machine.hyper("settings")?;
-    machine.wait_for_answer("services", |table| is_running(table, "settings"))?;
+    machine.wait_for_answer("services", |table| {
+        is_in_state(table, "settings", "running")
+    })?;
     let service = machine.hyper("services settings")?;
     ensure!(
         service.contains(" 1 restarts"),

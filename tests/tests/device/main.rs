@@ -110,8 +110,12 @@ const CHECKS: &[(&str, Check)] = &[
         root::flipped_tree_is_refused,
     ),
     (
-        "damaged_settings_are_set_aside_and_told",
-        faults::damaged_settings_are_kept_and_told,
+        "a_broken_manifest_costs_only_its_service_and_is_told_with_its_line",
+        faults::a_broken_manifest_costs_only_its_service,
+    ),
+    (
+        "damaged_settings_are_set_aside_and_told_once",
+        faults::damaged_settings_are_kept_and_told_once,
     ),
     (
         "a_full_disk_refuses_changes_and_loses_nothing",

@@ -1,10 +1,14 @@
 //! The device that the checks share, started when the first of them asks for it.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use system_tests::{phone::Phone, wire};
 use xtask::{
+    image::{Image, Variant},
     machine::{Machine, Options},
     paths,
 };
@@ -85,8 +89,30 @@ impl Shared {
         let disk = folder.join("disk.img");
         let _ = fs::remove_file(&disk);
         phone.image.write_disk(&disk)?;
-        let mut options = Options::new(&phone.image, &disk, &folder)?.direct(&phone.image);
-        options.arguments.push("-no-reboot".to_owned());
-        Ok((options, disk))
+        Ok((alone(&phone.image, &disk, &folder)?, disk))
     }
+
+    /// The options of a machine of a check's own as [`Shared::own`], with some files that are not
+    /// the product's.
+    pub fn own_with_files(
+        &mut self,
+        name: &str,
+        files: Vec<(PathBuf, Vec<u8>)>,
+    ) -> Result<(Options, PathBuf)> {
+        // It uses the programs as the product's image has them.
+        self.phone()?;
+        let folder = Self::folder(name)?;
+        let variant = Variant {
+            name: name.to_owned(),
+            files,
+        };
+        let phone = Phone::with_files(&folder, variant).context("building the phone")?;
+        Ok((alone(&phone.image, &phone.disk, &folder)?, phone.disk))
+    }
+}
+
+fn alone(image: &Image, disk: &Path, folder: &Path) -> Result<Options> {
+    let mut options = Options::new(image, disk, folder)?.direct(image);
+    options.arguments.push("-no-reboot".to_owned());
+    Ok(options)
 }

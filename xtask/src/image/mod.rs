@@ -52,6 +52,18 @@ pub struct Options {
     pub no_build: bool,
     /// What is added to the kernel's command line.
     pub command_line: Vec<String>,
+    /// Other files than the product's, for tests of what goes wrong.
+    pub variant: Option<Variant>,
+}
+
+/// A product's image with some files of its own, made in a folder of its own: `PRODUCT-NAME`.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// Tells it from the product's own image.
+    pub name: String,
+    /// Paths on the device, such as `/system/services/time.toml`, and what stands there instead of
+    /// what the product has there, if it has anything.
+    pub files: Vec<(PathBuf, Vec<u8>)>,
 }
 
 impl Default for Options {
@@ -63,6 +75,7 @@ impl Default for Options {
             development: true,
             no_build: std::env::var_os("HYPEROS_NO_BUILD").is_some(),
             command_line: Vec::new(),
+            variant: None,
         }
     }
 }
@@ -104,7 +117,10 @@ pub fn build(
     progress: &Progress,
 ) -> Result<Image> {
     let (kernel, disk) = product.hardware()?;
-    let folder = paths::output(root, &product.name)?;
+    let folder = match &options.variant {
+        Some(variant) => paths::output(root, &format!("{}-{}", product.name, variant.name))?,
+        None => paths::output(root, &product.name)?,
+    };
     let lock = lock(&folder, progress)?;
     let programs = if options.no_build {
         programs::built(root)?

@@ -96,6 +96,11 @@ pub(super) fn stage(
             modules.stage(&all, stage)
         })?;
     }
+    for (path, content) in options.variant.iter().flat_map(|variant| &variant.files) {
+        let file = stage.join(path.strip_prefix("/").unwrap_or(path));
+        paths::create(file.parent().unwrap_or(stage))?;
+        fs::write(&file, content).with_context(|| format!("writing {}", file.display()))?;
+    }
     Ok(())
 }
 
