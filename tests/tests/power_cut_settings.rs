@@ -1,20 +1,23 @@
-//! Changed settings of a whole phone survive every power cut.
+//! Changed settings of a whole phone survive every power cut, and this test would see it if they
+//! did not: the same cuts of a phone whose services leave out one sync break the promise.
 //!
-//! `POWER_CUTS` says how often the power is cut; `cargo xtask soak` asks for thousands.
+//! `POWER_CUTS` says how often the power is cut; `cargo xtask soak` asks for thousands, and for the
+//! doctored phones, whose services have to be built anew for each.
 
 use system_tests::phone::Phone;
-use system_tests::power_cut::check::{self, Run};
+use system_tests::power_cut::check::{self, Outcome, Run};
 use system_tests::power_cut::settings::{self, Kept};
 
 /// How often a setting is changed.
 const CHANGES: usize = 60;
 
-#[test]
-fn acknowledged_settings_survive_every_cut() {
-    let cuts = std::env::var("POWER_CUTS")
-        .map_or(300, |count| count.parse().expect("POWER_CUTS is a number"));
+/// How often a phone that is expected to break its promise is cut.
+const DOCTORED_CUTS: usize = 300;
+
+/// Changes the settings of a phone and cuts its power so many times.
+fn cut(phone: impl FnOnce(&std::path::Path) -> anyhow::Result<Phone>, cuts: usize) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
-    let phone = Phone::new(folder.path()).unwrap();
+    let phone = phone(folder.path()).unwrap();
     let written = settings::run(folder.path(), &phone, CHANGES).unwrap();
     let (log, acknowledgements) = written.recording.finish().unwrap();
     assert_eq!(acknowledgements.len(), CHANGES);
@@ -27,17 +30,54 @@ fn acknowledged_settings_survive_every_cut() {
     };
     let outcome = check::cut(&run, &Kept, cuts, 20_260_102).unwrap();
     println!(
-        "{} entries in the record, {} cuts",
+        "{} entries in the record, {} cuts, {} failures",
         log.entries().len(),
-        outcome.cuts
+        outcome.cuts,
+        outcome.failures.len()
     );
+    assert_eq!(outcome.cuts, cuts);
+    outcome
+}
+
+#[test]
+fn acknowledged_settings_survive_every_cut() {
+    let cuts = std::env::var("POWER_CUTS")
+        .map_or(300, |count| count.parse().expect("POWER_CUTS is a number"));
+    let outcome = cut(Phone::new, cuts);
     for failure in &outcome.failures {
         println!("{failure}");
     }
-    assert_eq!(outcome.cuts, cuts);
     assert!(
         outcome.failures.is_empty(),
         "{} of {cuts} cuts broke the promise",
         outcome.failures.len()
     );
+}
+
+/// The cuts of a phone whose services were built with `feature` must break the promise in this way.
+fn is_noticed(feature: &str, reason: &str) {
+    let outcome = cut(|folder| Phone::with_feature(folder, feature), DOCTORED_CUTS);
+    let seen = outcome
+        .failures
+        .iter()
+        .filter(|failure| failure.reason.contains(reason))
+        .count();
+    println!("{seen} of them {reason:?}");
+    assert!(
+        seen > 0,
+        "no cut of {DOCTORED_CUTS} noticed what {feature} leaves out: {:?}",
+        outcome.failures.first()
+    );
+}
+
+#[test]
+#[ignore = "builds the services anew: cargo xtask soak"]
+fn a_phone_without_the_folders_sync_is_seen_to_lose_settings() {
+    is_noticed("fault-no-directory-sync", "was acknowledged");
+}
+
+#[test]
+#[ignore = "builds the services anew: cargo xtask soak"]
+fn a_phone_without_the_files_sync_is_seen_to_tear_settings() {
+    is_noticed("fault-no-file-sync", "torn");
 }

@@ -16,7 +16,7 @@ const LENGTHS: [(&str, &str); 2] = [("POWER_CUTS", "2500"), ("WIRE_IDLE_SECONDS"
 
 /// The tests that start machines. The whole workspace is named beside them, for the features of
 /// what they need are then those that `cargo xtask test` has built.
-const SELECTION: [&str; 7] = [
+const SELECTION: [&str; 9] = [
     "--workspace",
     "--test",
     "device",
@@ -24,6 +24,9 @@ const SELECTION: [&str; 7] = [
     "power_cut",
     "--test",
     "power_cut_settings",
+    "--",
+    // Those that build programs of their own.
+    "--include-ignored",
 ];
 
 /// Runs it all.

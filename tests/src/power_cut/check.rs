@@ -22,6 +22,23 @@ pub trait Promise {
     fn check(&self, copy: &Path, acknowledged: usize) -> Result<(), String>;
 }
 
+/// Judges a count of writes: those that were acknowledged must be `on_disk`, and at most one more,
+/// the one that was being made.
+pub fn compare(on_disk: u64, acknowledged: usize) -> Result<(), String> {
+    let acknowledged = acknowledged as u64;
+    if on_disk < acknowledged {
+        return Err(format!(
+            "write {acknowledged} was acknowledged and write {on_disk} is on the disk"
+        ));
+    }
+    if on_disk > acknowledged + 1 {
+        return Err(format!(
+            "write {on_disk} is on the disk and nobody had asked for it yet"
+        ));
+    }
+    Ok(())
+}
+
 /// A run to be cut.
 pub struct Run<'a> {
     /// What the guest wrote.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use store::{Beginning, Version};
 use xtask::machine::{Disk, Machine};
 
-use super::check::Promise;
+use super::check::{self, Promise};
 use super::recorder::Recording;
 use crate::phone::Phone;
 
@@ -88,21 +88,11 @@ impl Promise for Kept {
         }
         let changes = match opened.store.value().0.get(KEY) {
             None => 0,
-            Some(toml::Value::Integer(value)) => value - FIRST + 1,
+            Some(toml::Value::Integer(value)) => u64::try_from(value - FIRST + 1)
+                .map_err(|_| format!("{KEY} is {value}, which nobody asked for"))?,
             Some(other) => return Err(format!("{KEY} is {other}")),
         };
-        let acknowledged = acknowledged as i64;
-        if changes < acknowledged {
-            return Err(format!(
-                "change {acknowledged} was acknowledged and change {changes} is on the disk"
-            ));
-        }
-        if changes > acknowledged + 1 {
-            return Err(format!(
-                "change {changes} is on the disk and nobody had asked for it yet"
-            ));
-        }
-        Ok(())
+        check::compare(changes, acknowledged)
     }
 }
 
@@ -128,5 +118,6 @@ mod tests {
         assert!(Kept.check(with(Some(1003)).path(), 5).is_err());
         assert!(Kept.check(with(Some(1006)).path(), 5).is_err());
         assert!(Kept.check(with(None).path(), 1).is_err());
+        assert!(Kept.check(with(Some(3)).path(), 0).is_err());
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use store::{Beginning, Disk, FileSystem, Version};
 
-use super::check::Promise;
+use super::check::{self, Promise};
 
 /// The file in the root of the file system that holds the value.
 pub const FILE: &str = "value";
@@ -153,18 +153,7 @@ impl Promise for Kept {
         if number > 0 && *value != Value::of(number) {
             return Err(format!("the value {number} has a text that is not its own"));
         }
-        let acknowledged = acknowledged as u64;
-        if number < acknowledged {
-            return Err(format!(
-                "{acknowledged} was acknowledged and {number} is on the disk"
-            ));
-        }
-        if number > acknowledged + 1 {
-            return Err(format!(
-                "{number} is on the disk and nobody had asked for it yet"
-            ));
-        }
-        Ok(())
+        check::compare(number, acknowledged)
     }
 }
 

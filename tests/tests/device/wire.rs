@@ -8,7 +8,7 @@ use std::{env, fs, thread, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use system_tests::wire::{self, packet::Hardware};
 
-use crate::{lifecycle::is_running, shared::Shared};
+use crate::{lifecycle::is_in_state, shared::Shared};
 
 /// What QEMU's first network card is given.
 const CARD: Hardware = Hardware([0x52, 0x54, 0x00, 0x12, 0x34, 0x56]);
@@ -28,7 +28,7 @@ pub fn nothing_is_contacted_but_what_the_network_offered(phone: &mut Shared) -> 
     // The console is who is asked to.
     for service in services.iter().filter(|service| *service != "console") {
         machine.hyper(&format!("call services.restart '\"{service}\"'"))?;
-        machine.wait_for_answer("services", |table| is_running(table, service))?;
+        machine.wait_for_answer("services", |table| is_in_state(table, service, "running"))?;
     }
     machine.wait_for_answer("network", connected)?;
     // Time that passes is what is tested here: whoever calls home does so when nobody looks.
