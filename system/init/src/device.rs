@@ -1,5 +1,6 @@
 //! Devices: what the kernel says about them, which nodes they have, which modules drive them.
 
+pub mod backlight;
 pub mod display;
 pub mod module;
 pub mod node;

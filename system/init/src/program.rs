@@ -30,6 +30,11 @@ pub fn main() -> ExitCode {
     {
         return sandbox::enter::main(&sockets.to_string_lossy());
     }
+    if let [give, process, folder] = arguments.as_slice()
+        && give == "give"
+    {
+        return sandbox::give::main(&process.to_string_lossy(), folder.as_ref());
+    }
     if std::process::id() == 1 {
         process_one();
     }

@@ -20,6 +20,7 @@
 pub mod calls;
 pub mod enter;
 pub mod files;
+pub mod give;
 pub mod rights;
 
 use std::collections::BTreeSet;

@@ -15,7 +15,7 @@ pub enum DeviceGroup {
     Input,
     /// Displays that only the firmware has set up: `/dev/fb0`.
     Framebuffer,
-    /// The light behind a display: `/sys/class/backlight`.
+    /// The light behind a display: its folder of `/sys`, at `/dev/backlight`.
     Backlight,
     /// The host's ends of virtio-serial ports: `/dev/virtio-ports`.
     Console,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Place;
 use crate::boot::mount::{KERNEL_FILES, mount};
+use crate::device::backlight::Backlight;
 use crate::device::node;
 use crate::manifest::{DeviceGroup, Manifest};
 
@@ -169,6 +170,15 @@ fn make_devices(folder: &Path, groups: impl Iterator<Item = DeviceGroup>) -> Res
         .with_context(|| format!("making the device node {name}"))?;
     }
     for group in groups {
+        if group == DeviceGroup::Backlight {
+            for backlight in Backlight::present(Path::new("/sys/class")) {
+                // Process 1 takes it into the log as a warning: a screen that stays as bright as it
+                // is must not be no screen.
+                if let Err(error) = backlight.show(folder, || Ok(())) {
+                    eprintln!("<4>{error:#}");
+                }
+            }
+        }
         for name in node::folders(group) {
             make_folder(&folder.join(name))?;
         }

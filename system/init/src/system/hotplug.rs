@@ -1,11 +1,13 @@
 //! Devices that come and go while services run.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Result;
 use tokio::io::unix::AsyncFd;
 
 use super::System;
+use crate::device::backlight::Backlight;
 use crate::device::module::Modules;
 use crate::device::node::{self, Node};
 use crate::device::uevent::{Received, Uevent, UeventSocket};
@@ -64,6 +66,11 @@ impl System {
         {
             let problems = modules.load_for(modalias);
             self.say_problems(problems);
+        }
+        if let Some(backlight) = Backlight::of_event(event) {
+            for process in self.processes_given(DeviceGroup::Backlight) {
+                self.give(process, &backlight);
+            }
         }
         let Some(node) = Node::of_event(event) else {
             return;
@@ -124,6 +131,17 @@ impl System {
 
     /// The `/dev` of each running service that is given a group of devices.
     fn sandbox_folders(&self, group: DeviceGroup) -> Vec<PathBuf> {
+        let processes = self.processes_given(group).into_iter();
+        processes.map(folder_of).collect()
+    }
+
+    /// The `/dev` of a service whose program runs, from outside of its sandbox.
+    fn sandbox_folder(&self, service: usize) -> Option<PathBuf> {
+        self.running(service).map(folder_of)
+    }
+
+    /// The process of each running service that is given a group of devices.
+    fn processes_given(&self, group: DeviceGroup) -> Vec<u32> {
         let given = |service: &usize| {
             self.services[*service]
                 .manifest
@@ -132,17 +150,30 @@ impl System {
         };
         (0..self.services.len())
             .filter(given)
-            .filter_map(|service| self.sandbox_folder(service))
+            .filter_map(|service| self.running(service))
             .collect()
     }
 
-    /// The `/dev` of a service whose program runs, from outside of its sandbox.
-    fn sandbox_folder(&self, service: usize) -> Option<PathBuf> {
-        let process = self.services[service]
-            .process
-            .as_ref()
-            .filter(|process| process.announced)?;
-        (!self.place.layer).then(|| PathBuf::from(format!("/proc/{}/root/dev", process.id)))
+    /// The process of a service whose program runs in its sandbox.
+    fn running(&self, service: usize) -> Option<u32> {
+        let process = self.services[service].process.as_ref()?;
+        (process.announced && !self.place.layer).then_some(process.id)
+    }
+
+    fn give(&self, process: u32, backlight: &Backlight) {
+        let given = Command::new(&self.program)
+            .arg("give")
+            .arg(process.to_string())
+            .arg(backlight.folder())
+            .spawn();
+        // It is taken in with all others when it ends.
+        if let Err(error) = given {
+            let text = format!(
+                "giving {} to a service: {error}",
+                backlight.folder().display()
+            );
+            self.log.say(Level::Warning, text);
+        }
     }
 
     fn make_node(&self, folder: &Path, node: &Node) {
@@ -156,4 +187,9 @@ impl System {
             self.log.say(Level::Warning, format!("{problem:#}"));
         }
     }
+}
+
+/// The `/dev` of a process.
+fn folder_of(process: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{process}/root/dev"))
 }

@@ -1,4 +1,4 @@
-//! The light behind the display, as `/sys/class/backlight` has it.
+//! The light behind the display, as the kernel has it in a folder of `/sys`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,12 @@ pub struct Backlight {
 }
 
 impl Backlight {
-    /// The first one of this machine.
+    /// The first one of this machine: where process 1 shows it to this service, or where every
+    /// other system has it.
     pub fn find() -> Option<Self> {
-        Self::find_in(Path::new("/sys/class/backlight"))
+        ["/dev/backlight", "/sys/class/backlight"]
+            .into_iter()
+            .find_map(|folder| Self::find_in(Path::new(folder)))
     }
 
     fn find_in(class: &Path) -> Option<Self> {

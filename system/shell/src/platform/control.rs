@@ -34,13 +34,15 @@ pub enum Hardware {
 pub struct ScreenControl {
     pub(super) screen: Rc<Screen>,
     backlight: Rc<RefCell<Option<Backlight>>>,
+    find_backlight: fn() -> Option<Backlight>,
 }
 
 impl ScreenControl {
-    pub(super) fn new(screen: Rc<Screen>, backlight: Option<Backlight>) -> Self {
+    pub(super) fn new(screen: Rc<Screen>, find_backlight: fn() -> Option<Backlight>) -> Self {
         Self {
             screen,
-            backlight: Rc::new(RefCell::new(backlight)),
+            backlight: Rc::new(RefCell::new(find_backlight())),
+            find_backlight,
         }
     }
 
@@ -57,7 +59,12 @@ impl ScreenControl {
 
     /// How bright the display is, 0 to 1; none when it has no backlight that could be set.
     pub fn brightness(&self) -> Option<f32> {
-        self.backlight.borrow().as_ref().map(Backlight::brightness)
+        let mut backlight = self.backlight.borrow_mut();
+        if backlight.is_none() {
+            // Its driver may have come after the display.
+            *backlight = (self.find_backlight)();
+        }
+        backlight.as_ref().map(Backlight::brightness)
     }
 
     /// Makes the display so bright, 0 (the least that is still readable) to 1.

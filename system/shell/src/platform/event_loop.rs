@@ -52,7 +52,7 @@ impl Platform {
 
     /// What the scene controls the screen with.
     pub fn screen(&self) -> ScreenControl {
-        ScreenControl::new(self.screen.clone(), Backlight::find())
+        ScreenControl::new(self.screen.clone(), Backlight::find)
     }
 
     /// What other threads reach the scene with.

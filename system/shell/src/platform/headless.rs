@@ -54,7 +54,7 @@ impl Headless {
 
     /// What the scene controls the screen with.
     pub fn screen(&self) -> ScreenControl {
-        ScreenControl::new(self.screen.clone(), None)
+        ScreenControl::new(self.screen.clone(), || None)
     }
 
     /// What other threads reach the scene with; what they post runs in [`Headless::step`].
