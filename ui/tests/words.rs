@@ -110,6 +110,44 @@ fn every_sentence_is_translated_and_keeps_its_places() {
     }
 }
 
+/// The values of a key in the first lines of TOML files, by file.
+fn said_by(folder: &Path, key: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{key} = ")));
+        found.push((entry.path(), quoted(line.unwrap()).unwrap().0));
+    }
+    found
+}
+
+#[test]
+fn what_manifests_and_editions_say_is_translated() {
+    let names = std::fs::read_to_string(folder().join("names.slint")).unwrap();
+    let root = folder().join("..");
+    let mut manifests = Vec::new();
+    for program in std::fs::read_dir(root.join("system")).unwrap().flatten() {
+        manifests.extend(said_by(&program.path().join("services"), "description"));
+    }
+    assert!(manifests.len() >= 5, "{manifests:?}");
+    for (file, description) in manifests {
+        assert!(
+            names.contains(&format!("@tr({description:?})")),
+            "{}: “{description}” is missing in ui/names.slint",
+            file.display()
+        );
+    }
+    for (file, name) in said_by(&root.join("editions"), "name") {
+        assert!(
+            names.contains(&format!("name == {name:?}")),
+            "{}: “{name}” is missing in ui/names.slint",
+            file.display()
+        );
+    }
+}
+
 #[test]
 fn chinese_is_written_in_chinese() {
     for (sentence, forms) in translations("zh-CN") {

@@ -201,7 +201,7 @@ impl Scene {
             connected: link.connected,
             addresses: link.addresses.join("\n").into(),
             gateways: link.gateways.join("\n").into(),
-            sources: link.sources.join(", ").into(),
+            sources: strings(&link.sources),
         })));
         global.set_name_servers(state.name_servers.join("\n").into());
         global.set_time_servers(state.time_servers.join("\n").into());
