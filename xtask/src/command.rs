@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    bench, desktop,
+    bench, desktop, fuzz,
     host::{self, Purpose},
     image, kernel, packages, paths,
     product::Product,
@@ -73,8 +73,14 @@ enum Command {
         #[arg(long)]
         no_machines: bool,
     },
-    /// What is too long for every change: thousands of power cuts, ten quiet minutes, two builds.
+    /// What is too long for every change: thousands of power cuts, ten quiet minutes, fuzzing, two builds.
     Soak,
+    /// Look for inputs that break what reads them, guided by coverage.
+    Fuzz {
+        /// How many seconds each target is given.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Build the image twice, in two folders, and compare.
     Reproduce,
     /// Bring devices/packages.lock up to what the machine's apt offers today.
@@ -216,6 +222,10 @@ pub fn execute() -> Result<ExitCode> {
         Command::Bench(options) => bench::execute(&root, &options, arguments.yes, &progress)?,
         Command::Test { no_machines } => test::run(&root, no_machines, arguments.yes, &progress)?,
         Command::Soak => soak::run(&root, arguments.yes, &progress)?,
+        Command::Fuzz { seconds } => {
+            host::ensure(&[Purpose::Image, Purpose::Fuzz], arguments.yes)?;
+            fuzz::run(&root, seconds, &progress)?;
+        }
         Command::Reproduce => reproduce::run(&root, &progress)?,
         Command::Lock => packages::update_lock(&root)?,
     }

@@ -23,6 +23,8 @@ pub enum Purpose {
     Window,
     /// Checking what was built.
     Test,
+    /// Looking for inputs that break it.
+    Fuzz,
     /// Building the system that is measured beside ours.
     Peer,
 }
@@ -92,6 +94,11 @@ const REQUIREMENTS: &[Requirement] = &[
         Purpose::Image,
         "python3-fonttools",
         "cuts fonts down to what the system writes",
+    ),
+    requirement(
+        Purpose::Fuzz,
+        "g++",
+        "builds libFuzzer, which comes with its crate",
     ),
     requirement(Purpose::Kernel, "make", "builds the kernel"),
     requirement(Purpose::Kernel, "flex", "is used by the kernel's build"),

@@ -18,6 +18,7 @@
 pub mod bench;
 pub mod command;
 pub mod desktop;
+pub mod fuzz;
 pub mod host;
 pub mod image;
 pub mod kernel;

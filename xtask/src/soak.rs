@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::{
+    fuzz,
     host::{self, Purpose},
     progress::Progress,
     reproduce,
@@ -29,17 +30,24 @@ const SELECTION: [&str; 9] = [
     "--include-ignored",
 ];
 
+/// How long each target of fuzzing is given.
+const FUZZ_SECONDS: u32 = 300;
+
 /// Runs it all.
 ///
 /// # Errors
 ///
 /// Fails at the first thing that does not hold.
 pub fn run(root: &Path, yes: bool, progress: &Progress) -> Result<()> {
-    host::ensure(&[Purpose::Image, Purpose::Run, Purpose::Test], yes)?;
+    host::ensure(
+        &[Purpose::Image, Purpose::Run, Purpose::Test, Purpose::Fuzz],
+        yes,
+    )?;
     let mut counts = Counts::default();
     progress.noisy_step("testing whole machines at length", || {
         test::tests(root, &SELECTION, &LENGTHS, &mut counts)
     })?;
+    fuzz::run(root, FUZZ_SECONDS, progress)?;
     reproduce::run(root, progress)?;
     println!(
         "{} long tests passed, {} were ignored",

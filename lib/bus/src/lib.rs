@@ -95,6 +95,9 @@ mod connection;
 pub mod dynamic;
 mod error;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod incoming;
 mod invocation;
 mod limits;

@@ -15,7 +15,7 @@
 //! ```
 
 mod api;
-mod codec;
+pub(crate) mod codec;
 mod types;
 
 use std::pin::Pin;

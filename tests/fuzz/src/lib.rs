@@ -1,0 +1,244 @@
+//! Inputs that nobody would write, for everything that reads what comes from outside.
+//!
+//! Each [`Target`] takes any bytes and must come back: without a panic, an overflow, an endless
+//! loop or much memory, and with what it promises of its answer. They are run in two ways:
+//!
+//! - `cargo test` gives each target its seeds (`seeds/TARGET/`) and thousands of changed ones. What
+//!   a longer run ever found is kept there as a seed.
+//! - `cargo xtask soak` builds the program of this crate with LLVM's coverage counters and lets
+//!   libFuzzer look for inputs that reach code which no input has reached before. No nightly
+//!   compiler is needed: the counters are a pass of LLVM that stable Rust lets one ask for.
+//!
+//! The target `planted` has a mistake in it on purpose, which only somebody who is guided by
+//! coverage finds: where it is not found, nothing was guided.
+
+use std::path::{Path, PathBuf};
+
+use init::{
+    device::uevent::{self, Uevent},
+    log::Line,
+    manifest::Manifest,
+};
+use network::{
+    advertisement,
+    dhcp::{Action, Machine},
+    time::ntp,
+};
+use settings::{Edition, Keeper, Registry};
+use sha2::{Digest as _, Sha256};
+use store::{FileSystem as _, simulation::Simulation};
+
+/// Something that reads what comes from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its name on a command line, and that of the folder of its seeds.
+    pub name: &'static str,
+    /// Gives it an input.
+    pub run: fn(&[u8]),
+}
+
+/// Every target but `planted`.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "manifest",
+        run: manifest,
+    },
+    Target {
+        name: "uevent",
+        run: uevent,
+    },
+    Target {
+        name: "dhcp",
+        run: dhcp,
+    },
+    Target {
+        name: "advertisement",
+        run: advertisement,
+    },
+    Target {
+        name: "ntp",
+        run: ntp,
+    },
+    Target {
+        name: "frames",
+        run: bus::fuzzing::frames,
+    },
+    Target {
+        name: "wave",
+        run: wave,
+    },
+    Target {
+        name: "settings",
+        run: settings,
+    },
+    Target {
+        name: "log",
+        run: log,
+    },
+];
+
+/// The mistake on purpose.
+pub const PLANTED: Target = Target {
+    name: "planted",
+    run: planted,
+};
+
+fn manifest(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    match Manifest::parse("service", Path::new("service.toml"), text) {
+        Ok(manifest) => {
+            assert!((1000..60_000).contains(&manifest.user));
+            assert!(manifest.program.is_absolute());
+            assert!(manifest.limits.processes > 0 && manifest.limits.memory > 0);
+        }
+        Err(error) => {
+            // It names a place that there is.
+            let lines = text.split('\n').count();
+            assert!((1..=lines.max(1)).contains(&error.line()), "{error}");
+            assert!(!error.reason().is_empty());
+        }
+    }
+}
+
+fn uevent(bytes: &[u8]) {
+    if let Some(event) = Uevent::parse(bytes) {
+        init::device::node::Node::of_event(&event);
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        uevent::parse_file(text);
+    }
+}
+
+/// A client that has asked hears these messages, each after its length in two bytes, as if each
+/// were for it: the transaction is put in.
+fn dhcp(mut bytes: &[u8]) {
+    const HARDWARE: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const TRANSACTION: std::ops::Range<usize> = 4..8;
+    let mut machine = Machine::new(HARDWARE, 1);
+    let mut now = std::time::Duration::from_secs(1);
+    let mut actions = machine.start(now);
+    let mut configured = false;
+    loop {
+        let mut transaction = None;
+        for action in actions.drain(..) {
+            match action {
+                Action::Send(sent, _) => transaction = sent.get(TRANSACTION).map(<[u8]>::to_vec),
+                Action::Configure(lease, _) => {
+                    configured = true;
+                    assert!((1..=32).contains(&lease.prefix));
+                    assert!(lease.routes.iter().all(|route| route.prefix <= 32));
+                }
+                Action::Remove => {
+                    assert!(configured, "removed what was not there");
+                    configured = false;
+                }
+                Action::Check(address) => {
+                    let taken = bytes.first().is_some_and(|byte| byte & 1 == 1);
+                    let checked = machine.checked(address, taken, now);
+                    configured |= checked
+                        .iter()
+                        .any(|action| matches!(action, Action::Configure(..)));
+                }
+            }
+        }
+        let Some((length, rest)) = bytes.split_first_chunk::<2>() else {
+            return;
+        };
+        let length = usize::from(u16::from_be_bytes(*length)).min(rest.len());
+        let (message, rest) = rest.split_at(length);
+        bytes = rest;
+        let mut message = message.to_vec();
+        if let (Some(transaction), Some(place)) = (transaction, message.get_mut(TRANSACTION)) {
+            place.copy_from_slice(&transaction);
+        }
+        now += std::time::Duration::from_secs(length as u64);
+        actions = machine.received(&message, now);
+        actions.extend(machine.timeout(now));
+    }
+}
+
+fn advertisement(bytes: &[u8]) {
+    advertisement::parse(bytes);
+}
+
+fn ntp(bytes: &[u8]) {
+    let mut number = [0; 8];
+    if let Some(there) = bytes.get(24..32) {
+        number.copy_from_slice(there);
+    }
+    // As if it were the answer to our question.
+    if let Some(Ok(answer)) = ntp::parse(bytes, u64::from_be_bytes(number)) {
+        let asked = 1_800_000_000_000_000_000;
+        for round_trip in [0, 1, 3000] {
+            let round_trip = std::time::Duration::from_millis(round_trip);
+            let _ = ntp::offset(asked, round_trip, &answer);
+        }
+    }
+}
+
+fn wave(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        bus::fuzzing::wave(text);
+    }
+}
+
+/// The bytes are the body of a settings file whose checksum is right.
+fn settings(bytes: &[u8]) {
+    let file = Path::new("/data/settings/settings");
+    let files = Simulation::new();
+    let sum: String = Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let head = format!("hyper-store 1 sha256 {sum}\n");
+    let mut there = files.create(file).expect("a simulated disk is well");
+    files
+        .write(&mut there, &[head.as_bytes(), bytes].concat())
+        .expect("a simulated disk is well");
+    let registry = || Registry::new(&Edition::default(), PathBuf::from("/nonexistent")).0;
+    let open =
+        || Keeper::open(files.clone(), file, registry()).expect("a simulated disk can be read");
+    let mut keeper = open();
+    let before: Vec<_> = keeper
+        .all()
+        .map(|(definition, value)| {
+            assert_eq!(definition.check(&value), Ok(()), "{}", definition.key);
+            (definition.key, value)
+        })
+        .collect();
+    let (key, value) = before.first().cloned().expect("there are settings");
+    keeper.set(key, value).expect("what it has is what it takes");
+    let keeper = open();
+    assert!(keeper.notices().is_empty(), "{:?}", keeper.notices());
+    for (key, value) in before {
+        assert_eq!(keeper.get(key), Ok(value), "{key}");
+    }
+}
+
+fn log(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Some(line) = Line::parse(text)
+    {
+        let again = Line::parse(&line.to_string());
+        assert_eq!(again.as_ref(), Some(&line));
+    }
+}
+
+fn planted(bytes: &[u8]) {
+    let word = b"coverage";
+    let right = bytes
+        .iter()
+        .zip(word)
+        .take_while(|(byte, right)| byte == right)
+        .count();
+    // Each a branch of its own, which is what coverage can tell apart.
+    for step in 0..word.len() {
+        if right <= step {
+            return;
+        }
+        std::hint::black_box(step);
+    }
+    panic!("this is the mistake that was planted");
+}
