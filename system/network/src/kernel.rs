@@ -12,11 +12,14 @@ use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo},
     link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
-    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType},
+    route::{
+        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+        RouteType,
+    },
 };
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder};
 
-use crate::dhcp::Lease;
+use crate::{dhcp::Lease, secret::Secret};
 
 /// Routes of ours are less wanted than what anybody set by hand; two links' differ by their
 /// index.
@@ -153,7 +156,17 @@ impl Kernel {
         self.handle.link().set(link.build()).execute().await
     }
 
-    /// Gives a link the address and the way out of a lease that was asked for so long ago.
+    /// Has the IPv6 addresses that a link will make for itself be made from its network and a
+    /// secret (RFC 7217): the same in the same network, and unlike those in any other.
+    ///
+    /// # Errors
+    /// When the kernel does not take it; it then makes them as before.
+    pub fn hide_hardware(&self, link: &str, secret: &Secret) -> io::Result<()> {
+        let file = format!("/proc/sys/net/ipv6/conf/{link}/stable_secret");
+        std::fs::write(file, secret.to_ipv6().to_string())
+    }
+
+    /// Gives a link the address and the ways out of a lease that was asked for so long ago.
     pub async fn configure(
         &self,
         index: u32,
@@ -178,7 +191,7 @@ impl Kernel {
             .attributes
             .push(AddressAttribute::CacheInfo(lifetime));
         request.execute().await?;
-        if let Some(route) = default_by(index, lease) {
+        for route in routes_by(index, lease) {
             self.handle.route().add(route).replace().execute().await?;
         }
         Ok(())
@@ -186,7 +199,7 @@ impl Kernel {
 
     /// Takes away what [`configure`](Kernel::configure) gave. What is gone already is no error.
     pub async fn remove(&self, index: u32, lease: &Lease) {
-        if let Some(route) = default_by(index, lease) {
+        for route in routes_by(index, lease) {
             let _ = self.handle.route().del(route).execute().await;
         }
         self.remove_address(index, lease.address, lease.prefix)
@@ -206,16 +219,31 @@ impl Kernel {
     }
 }
 
-fn default_by(index: u32, lease: &Lease) -> Option<RouteMessage> {
-    let route = RouteMessageBuilder::<Ipv4Addr>::new()
-        .output_interface(index)
-        .gateway(lease.router?)
-        .pref_source(lease.address)
-        .protocol(RouteProtocol::Dhcp)
-        .priority(METRIC + index)
-        // A router outside of the subnet is odd, and offered all the same.
-        .onlink();
-    Some(route.build())
+/// The routes of a lease: those to some networks before the one to all others, which may need them.
+fn routes_by(index: u32, lease: &Lease) -> Vec<RouteMessage> {
+    let to = |network: Ipv4Addr, prefix: u8, gateway: Option<Ipv4Addr>| {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(network, prefix)
+            .output_interface(index)
+            .pref_source(lease.address)
+            .protocol(RouteProtocol::Dhcp)
+            .priority(METRIC + index);
+        match gateway {
+            // A router outside of the subnet is odd, and offered all the same.
+            Some(gateway) => route.gateway(gateway).onlink(),
+            None => route.scope(RouteScope::Link),
+        }
+        .build()
+    };
+    let others = lease.routes.iter();
+    others
+        .map(|route| to(route.network, route.prefix, route.gateway))
+        .chain(
+            lease
+                .router
+                .map(|router| to(Ipv4Addr::UNSPECIFIED, 0, Some(router))),
+        )
+        .collect()
 }
 
 fn link(message: &LinkMessage) -> Link {

@@ -17,6 +17,9 @@
 //!   router advertisements; this service listens to it for the servers for names therein.
 //!   Addresses from DHCP are given to the kernel with their lifetime, so that they end even if
 //!   this service does not live to end them.
+//! - **No address that another host has, and none that tells who this is.** An address that was
+//!   granted is asked for on the link before it is used, and declined when somebody answers. IPv6
+//!   addresses are made from a secret and their network, not from the hardware address.
 //! - **Asleep unless something happens.** Everything waits on the kernel's word or on the next
 //!   deadline of a lease.
 //!
@@ -32,6 +35,7 @@ mod following;
 pub mod kernel;
 pub mod manager;
 pub mod names;
+pub mod secret;
 mod served;
 pub mod status;
 pub mod time;

@@ -24,6 +24,7 @@ use crate::{
         client::{self, Report},
     },
     kernel::{Kernel, Link, Medium, Snapshot},
+    secret::Secret,
     status,
 };
 
@@ -57,6 +58,8 @@ impl Drop for Managed {
 /// The network of this device.
 pub struct Manager {
     role: Role,
+    /// What the IPv6 addresses are made with, beside their network.
+    secret: Secret,
     kernel: Kernel,
     advertisements: Advertisements,
     reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
@@ -71,7 +74,7 @@ pub struct Manager {
 impl Manager {
     /// Begins to listen. Nothing is changed before [`run`](Manager::run); and nothing but
     /// switching off while `enabled` says false.
-    pub fn new(role: Role, enabled: watch::Receiver<bool>) -> io::Result<Manager> {
+    pub fn new(role: Role, secret: Secret, enabled: watch::Receiver<bool>) -> io::Result<Manager> {
         let nothing = State {
             links: vec![],
             name_servers: vec![],
@@ -80,6 +83,7 @@ impl Manager {
         };
         Ok(Manager {
             role,
+            secret,
             // The servers for names first: the links that the kernel connection brings up are
             // where they come from.
             advertisements: Advertisements::open()?,
@@ -161,6 +165,13 @@ impl Manager {
         let stale = link.up && (new || (managed.connected && !connected));
         managed.connected = connected && !stale;
         if new {
+            // The addresses that it has now go when it is switched off, here below.
+            if let Err(error) = self.kernel.hide_hardware(&link.name, &self.secret) {
+                warn!(
+                    "{}: its IPv6 addresses will show its hardware address: {error}",
+                    link.name
+                );
+            }
             // IPv4 addresses, alone, stay while a link is off.
             for found in snapshot
                 .addresses
@@ -227,7 +238,8 @@ impl Manager {
             return;
         };
         if let Some(old) = self.leases.get(&index)
-            && (old.address, old.prefix, old.router) != (lease.address, lease.prefix, lease.router)
+            && (old.address, old.prefix, old.router, &old.routes)
+                != (lease.address, lease.prefix, lease.router, &lease.routes)
         {
             self.kernel.remove(index, old).await;
         }

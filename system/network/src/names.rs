@@ -12,9 +12,12 @@ use bus::network::State;
 use hickory_resolver::{
     Resolver,
     config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig},
-    net::runtime::{RuntimeProvider, TokioRuntimeProvider},
+    net::runtime::{RuntimeProvider, TokioRuntimeProvider, iocompat::AsyncIoTokioAsStd},
 };
-use tokio::{net::UdpSocket, sync::watch};
+use tokio::{
+    net::{TcpSocket, UdpSocket},
+    sync::watch,
+};
 
 /// How long one server may take for one try.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -119,8 +122,7 @@ fn server(text: &str) -> Option<Server> {
 }
 
 /// The sockets of the resolver, which itself knows addresses only: one for a link-local server is
-/// bound to its link. (Over TCP, for answers that are too long for UDP, such a server is not
-/// reached; the next one is asked.)
+/// bound to its link.
 #[derive(Clone)]
 struct Sockets {
     inner: TokioRuntimeProvider,
@@ -133,6 +135,12 @@ impl Sockets {
             inner: TokioRuntimeProvider::default(),
             links: servers.into(),
         }
+    }
+
+    /// The link on which alone this server can be reached.
+    fn link(&self, server: IpAddr) -> Option<String> {
+        let (_, link) = self.links.iter().find(|(address, _)| *address == server)?;
+        link.clone()
     }
 }
 
@@ -152,7 +160,23 @@ impl RuntimeProvider for Sockets {
         here: Option<SocketAddr>,
         timeout: Option<Duration>,
     ) -> Pin<Box<dyn Send + Future<Output = Result<Self::Tcp, io::Error>>>> {
-        self.inner.connect_tcp(server, here, timeout)
+        let Some(link) = self.link(server.ip()) else {
+            return self.inner.connect_tcp(server, here, timeout);
+        };
+        Box::pin(async move {
+            let socket = TcpSocket::new_v6()?;
+            socket.bind_device(Some(link.as_bytes()))?;
+            if let Some(here) = here {
+                socket.bind(here)?;
+            }
+            let connecting = socket.connect(server);
+            let stream = tokio::time::timeout(timeout.unwrap_or(PATIENCE), connecting)
+                .await
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            // A question and its answer, each in one segment: nothing is gained by waiting.
+            stream.set_nodelay(true)?;
+            Ok(AsyncIoTokioAsStd(stream))
+        })
     }
 
     fn bind_udp(
@@ -160,11 +184,10 @@ impl RuntimeProvider for Sockets {
         here: SocketAddr,
         server: SocketAddr,
     ) -> Pin<Box<dyn Send + Future<Output = Result<UdpSocket, io::Error>>>> {
-        let links = Arc::clone(&self.links);
+        let link = self.link(server.ip());
         Box::pin(async move {
             let socket = UdpSocket::bind(here).await?;
-            let of = links.iter().find(|(address, _)| *address == server.ip());
-            if let Some((_, Some(link))) = of {
+            if let Some(link) = link {
                 socket2::SockRef::from(&socket).bind_device(Some(link.as_bytes()))?;
             }
             Ok(socket)

@@ -1,6 +1,6 @@
 //! The network on the bus.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use bus::{Caller, Outgoing, names as names_wire, network as wire, settings::Value};
@@ -11,6 +11,7 @@ use crate::{
     following::follow,
     manager::{Manager, Role},
     names::Names,
+    secret::Secret,
 };
 
 /// How long the settings may take to say whether there is to be a network at all.
@@ -20,7 +21,7 @@ const SETTINGS_PATIENCE: Duration = Duration::from_secs(10);
 pub fn run() -> anyhow::Result<()> {
     service::run(|| async {
         let enabled = watch::Sender::new(false);
-        let manager = Manager::new(role(), enabled.subscribe())
+        let manager = Manager::new(role(), secret()?, enabled.subscribe())
             .context("speaking to the kernel about the network")?;
         let mut server = bus::Server::from_environment().context("taking the sockets over")?;
         let (network, names) = interfaces(manager.state());
@@ -35,6 +36,16 @@ pub fn run() -> anyhow::Result<()> {
             }
         });
         Ok(server)
+    })
+}
+
+/// The secret of this device; where it cannot be kept, one that lasts until the next start.
+fn secret() -> anyhow::Result<Secret> {
+    let folder = std::env::var_os("HYPER_DATA")
+        .map_or_else(|| PathBuf::from("/data/network"), PathBuf::from);
+    Secret::kept(&folder.join("addresses")).or_else(|error| {
+        tracing::warn!("the IPv6 addresses will be others after the next start: {error:#}");
+        Secret::random().context("making a secret for IPv6 addresses")
     })
 }
 

@@ -13,11 +13,17 @@ use std::{
 };
 
 use bus::network::State;
-use network::{Manager, Role, names::Names};
+use network::{Manager, Role, names::Names, secret::Secret};
 use tokio::sync::watch;
 
 /// Generous: what a test waits for comes within seconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What our IPv6 addresses are made with.
+const SECRET: [u8; 16] = [7; 16];
+
+/// Our hardware address.
+const HARDWARE: &str = "02:00:00:00:00:17";
 
 /// A cable with a namespace at each end.
 struct Wire {
@@ -70,6 +76,10 @@ impl Wire {
         ip(&format!(
             "link add eth0 netns {} type veth peer name eth0 netns {}",
             wire.ours, wire.theirs
+        ));
+        ip(&format!(
+            "-n {} link set eth0 address {HARDWARE}",
+            wire.ours
         ));
         ip(&format!("-n {} addr add 10.9.0.1/24 dev eth0", wire.theirs));
         ip(&format!("-n {} addr add 10.8.0.1/24 dev eth0", wire.theirs));
@@ -176,7 +186,8 @@ impl Wire {
                     .unwrap();
                 runtime.block_on(async {
                     let (enabled, on) = watch::channel(true);
-                    let manager = Manager::new(Role::Manage, on).expect("speaking to the kernel");
+                    let manager = Manager::new(Role::Manage, Secret::new(SECRET), on)
+                        .expect("speaking to the kernel");
                     let state = manager.state();
                     let manager = tokio::spawn(manager.run());
                     test(self, Watcher { state, enabled }).await;
@@ -401,6 +412,111 @@ fn a_link_local_server_for_names_is_reached_on_its_link() {
             .resolve("example.test")
             .await
             .expect("the server knows it");
+    });
+}
+
+/// More addresses than fit into an answer over UDP.
+const MANY: u8 = 120;
+
+#[test]
+fn an_answer_that_is_too_long_for_udp_is_fetched_by_tcp_on_its_link() {
+    let Some(mut wire) = Wire::new() else {
+        return;
+    };
+    let records: Vec<_> = (1..=MANY)
+        .map(|number| format!("--host-record=many.test,192.0.2.{number}"))
+        .collect();
+    let records: Vec<_> = records.iter().map(String::as_str).collect();
+    wire.serve(&[ROUTER, &records].concat());
+    wire.run(async |_wire, mut watcher| {
+        let such = |state: &State| state.online && !state.name_servers.is_empty();
+        let state = watcher.until("online", such).await;
+        assert!(state.name_servers[0].ends_with("%eth0"));
+        let addresses = watcher.resolve("many.test").await.expect("it is known");
+        assert_eq!(addresses.len(), usize::from(MANY));
+    });
+}
+
+#[test]
+fn an_address_that_another_host_has_is_declined_and_never_used() {
+    let Some(mut wire) = Wire::new() else { return };
+    // The server means to give us this address, and somebody has it.
+    let fixed = format!("--dhcp-host={HARDWARE},10.9.0.60");
+    ip(&format!(
+        "-n {} addr add 10.9.0.60/32 dev eth0",
+        wire.theirs
+    ));
+    wire.serve(&[DHCP, &fixed]);
+    wire.run(async |wire, mut watcher| {
+        let mut used = false;
+        let state = watcher
+            .until("an address", |state| {
+                used |= has(state, "10.9.0.60/");
+                has(state, "10.9.0.")
+            })
+            .await;
+        assert!(!used && !has(&state, "10.9.0.60/"), "{state:?}");
+        assert_eq!(wire.said("DHCPDECLINE(eth0) 10.9.0.60"), 1);
+    });
+}
+
+#[test]
+fn classless_routes_are_set_in_place_of_the_router_and_go_with_the_lease() {
+    let Some(mut wire) = Wire::new() else { return };
+    wire.serve(&[
+        DHCP,
+        "--dhcp-option=3,10.9.0.99",
+        "--dhcp-option=121,198.51.100.0/24,10.9.0.7,0.0.0.0/0,10.9.0.1",
+    ]);
+    wire.run(async |wire, mut watcher| {
+        let state = watcher.until("online", |state| state.online).await;
+        let link = state.links.iter().find(|link| link.name == "eth0").unwrap();
+        assert_eq!(link.gateways, ["10.9.0.1"]);
+        let routes = || {
+            let output = Command::new("ip")
+                .args(["-n", &wire.ours, "-4", "route"])
+                .output()
+                .expect("running ip");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let ours = "198.51.100.0/24 via 10.9.0.7 dev eth0";
+        assert!(routes().contains(ours), "{}", routes());
+        wire.plug(false);
+        eventually("without routes", || !routes().contains("198.51.100.")).await;
+    });
+}
+
+/// The IPv6 address in the network of the router.
+fn global(state: &State) -> String {
+    let links = state.links.iter().filter(|link| link.name == "eth0");
+    links
+        .flat_map(|link| &link.addresses)
+        .find(|address| address.starts_with("fd00:9:"))
+        .expect("it has one")
+        .clone()
+}
+
+#[test]
+fn ipv6_addresses_tell_nothing_of_the_hardware_and_stay_the_same_in_a_network() {
+    let Some(mut wire) = Wire::new() else {
+        return;
+    };
+    wire.serve(ROUTER);
+    wire.run(async |wire, mut watcher| {
+        let such = |state: &State| has(state, "fd00:9:") && has(state, "fe80:");
+        let state = watcher.until("both addresses", such).await;
+        let first = global(&state);
+        let links = state.links.iter().filter(|link| link.name == "eth0");
+        for address in links.flat_map(|link| &link.addresses) {
+            assert!(!address.contains("ff:fe00:17"), "{address}");
+        }
+        wire.plug(false);
+        watcher
+            .until("unplugged", |state| !has(state, "fd00:9:"))
+            .await;
+        wire.plug(true);
+        let state = watcher.until("both addresses again", such).await;
+        assert_eq!(global(&state), first);
     });
 }
 

@@ -3,7 +3,7 @@
 //! An ordinary UDP socket, bound to the link, is enough: as long as it has no address the client
 //! asks for broadcast answers. So there is no raw socket, and no right to one.
 
-use std::{io, net::Ipv4Addr, time::Duration};
+use std::{future::Future, io, net::Ipv4Addr, pin::Pin, time::Duration};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
@@ -13,7 +13,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Action, Destination, Lease, Machine, State};
+use super::{Action, Destination, Lease, Machine, State, conflict};
 
 const CLIENT_PORT: u16 = 68;
 const SERVER_PORT: u16 = 67;
@@ -35,6 +35,7 @@ pub async fn run(index: u32, name: String, hardware: [u8; 6], reports: mpsc::Sen
     let mut machine = Machine::new(hardware, seed());
     let epoch = Instant::now();
     let mut actions = machine.start(epoch.elapsed());
+    let mut checking: Option<Checking> = None;
     loop {
         let socket = match open(&name) {
             Ok(socket) => socket,
@@ -49,6 +50,10 @@ pub async fn run(index: u32, name: String, hardware: [u8; 6], reports: mpsc::Sen
                 let lease = match action {
                     Action::Configure(lease, ago) => Some((lease, ago)),
                     Action::Remove => None,
+                    Action::Check(address) => {
+                        checking = Some(Box::pin(check(index, name.clone(), hardware, address)));
+                        continue;
+                    }
                     Action::Send(bytes, destination) => {
                         let to = match destination {
                             Destination::Broadcast => Ipv4Addr::BROADCAST,
@@ -85,11 +90,42 @@ pub async fn run(index: u32, name: String, hardware: [u8; 6], reports: mpsc::Sen
                     Ok(_) => {}
                     Err(error) => break error,
                 },
+                (address, taken) = said(&mut checking) => {
+                    checking = None;
+                    actions = machine.checked(address, taken, epoch.elapsed());
+                }
                 () = until(deadline) => actions = machine.timeout(epoch.elapsed()),
             }
         };
         warn!("{name}: receiving DHCP: {error}");
         tokio::time::sleep(SOCKET_PAUSE).await;
+    }
+}
+
+/// Finds out whether an address is taken.
+type Checking = Pin<Box<dyn Future<Output = (Ipv4Addr, bool)> + Send>>;
+
+async fn said(checking: &mut Option<Checking>) -> (Ipv4Addr, bool) {
+    match checking {
+        Some(checking) => checking.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn check(index: u32, name: String, hardware: [u8; 6], address: Ipv4Addr) -> (Ipv4Addr, bool) {
+    match conflict::owner(index, &name, address).await {
+        // Our own question came back to us, as some access points and bridges do.
+        Ok(Some(owner)) if owner[..] == hardware => (address, false),
+        Ok(Some(owner)) => {
+            let owner: Vec<_> = owner.iter().map(|byte| format!("{byte:02x}")).collect();
+            warn!("{name}: {address} is that of {} already", owner.join(":"));
+            (address, true)
+        }
+        Ok(None) => (address, false),
+        Err(error) => {
+            warn!("{name}: finding out whether {address} is free: {error}");
+            (address, false)
+        }
     }
 }
 
@@ -105,6 +141,7 @@ fn named(state: &State) -> &'static str {
         State::Waiting => "waiting",
         State::Selecting => "selecting",
         State::Requesting(_) => "requesting",
+        State::Checking(_) => "checking",
         State::Bound(_) => "bound",
         State::Renewing(_) => "renewing",
         State::Rebinding(_) => "rebinding",

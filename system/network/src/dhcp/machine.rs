@@ -1,12 +1,12 @@
 //! The states of a DHCP client, without sockets and without a clock of its own.
 //!
 //! ```text
-//!              ┌─────────── refused, taken, unanswered, expired ◄───────────┐
-//!              ▼                                                            │
-//!  waiting ► selecting ──offer──► requesting ──granted──► bound ──T1──► renewing
-//!              ▲                      │                     ▲               │ T2
-//!              └──────────────────────┘                     └──granted──┬── ▼
-//!                                                                       rebinding
+//!              ┌──────────── refused, taken, unanswered, expired ◄─────────────────────────┐
+//!              ▼                                                                           │
+//!  waiting ► selecting ─offer─► requesting ─granted─► checking ─free─► bound ──T1──► renewing
+//!              ▲                     │                   │               ▲               │ T2
+//!              └─────────────────────┴───────────────────┘               └──granted──┬── ▼
+//!                                                                                    rebinding
 //! ```
 //!
 //! Time is a duration since some fixed moment. Whoever drives the machine calls
@@ -26,6 +26,9 @@ const REQUESTS: u32 = 4;
 const SHORTEST_EXTEND_PAUSE: Duration = Duration::from_secs(60);
 /// The pause after an address turned out to be taken (RFC 2131, 3.1).
 const DECLINE_PAUSE: Duration = Duration::from_secs(10);
+/// When nobody has said by then whether an address is free, it is taken to be: a link on which
+/// that cannot be found out must not be one without an address.
+const CHECK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Where the conversation stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub enum State {
     Selecting,
     /// Asking for what was offered.
     Requesting(Lease),
+    /// Having been granted an address, finding out whether another host uses it (RFC 5227).
+    Checking(Lease),
     /// Having an address.
     Bound(Lease),
     /// Having an address, asking its server for more time.
@@ -58,6 +63,9 @@ pub enum Destination {
 pub enum Action {
     /// Send this message.
     Send(Vec<u8>, Destination),
+    /// Find out whether another host on the link has this address, and say so by
+    /// [`Machine::checked`].
+    Check(Ipv4Addr),
     /// Use this lease from now on, in place of any before. It was asked for so long ago.
     Configure(Lease, Duration),
     /// Use no lease from now on.
@@ -128,6 +136,7 @@ impl Machine {
             State::Selecting => self.discover(now),
             State::Requesting(_) if self.tries >= REQUESTS => self.select(now),
             State::Requesting(offer) => self.request(offer, now),
+            State::Checking(lease) => self.bind(lease, now),
             State::Bound(lease) | State::Renewing(lease) | State::Rebinding(lease) => {
                 self.extend(lease, now)
             }
@@ -149,7 +158,7 @@ impl Machine {
             (State::Requesting(offer), Answer::Acknowledgement(lease))
                 if lease.server == offer.server =>
             {
-                self.bind(lease, now)
+                self.check(lease, now)
             }
             (State::Requesting(offer), Answer::Refusal { server })
                 if server.is_none_or(|server| server == offer.server) =>
@@ -172,25 +181,25 @@ impl Machine {
         }
     }
 
-    /// Another host has the address that was granted.
-    pub fn conflict(&mut self, now: Duration) -> Vec<Action> {
-        let (State::Bound(lease) | State::Renewing(lease) | State::Rebinding(lease)) =
-            self.state.clone()
-        else {
+    /// It was found out whether another host has that address.
+    pub fn checked(&mut self, address: Ipv4Addr, taken: bool, now: Duration) -> Vec<Action> {
+        let State::Checking(lease) = self.state.clone() else {
             return Vec::new();
         };
+        if lease.address != address {
+            return Vec::new();
+        }
+        if !taken {
+            return self.bind(lease, now);
+        }
         let question = Question::Decline {
-            address: lease.address,
+            address,
             server: lease.server,
         };
         let decline = message::encode(&self.asker(now), &question);
         self.state = State::Waiting;
-        self.began = now;
         self.deadline = Some(now + DECLINE_PAUSE);
-        vec![
-            Action::Remove,
-            Action::Send(decline, Destination::Broadcast),
-        ]
+        vec![Action::Send(decline, Destination::Broadcast)]
     }
 
     fn select(&mut self, now: Duration) -> Vec<Action> {
@@ -229,6 +238,13 @@ impl Machine {
         self.tries = self.refusals;
         self.deadline = Some(now + self.back_off());
         Vec::new()
+    }
+
+    fn check(&mut self, lease: Lease, now: Duration) -> Vec<Action> {
+        let address = lease.address;
+        self.state = State::Checking(lease);
+        self.deadline = Some(now + CHECK_LIMIT);
+        vec![Action::Check(address)]
     }
 
     fn bind(&mut self, lease: Lease, now: Duration) -> Vec<Action> {
@@ -367,6 +383,7 @@ mod tests {
                         self.configured = false;
                     }
                     Action::Send(bytes, _) => assert!(bytes.len() >= 300),
+                    Action::Check(_) => assert!(!self.configured),
                 }
             }
             let has = matches!(
@@ -377,11 +394,26 @@ mod tests {
             assert!(has || self.machine.deadline.is_some(), "it has given up");
         }
 
-        fn bound(lease: u32) -> Bench {
+        /// Says whether another host has the address that is being checked.
+        fn checked(&mut self, taken: bool) -> Vec<Action> {
+            let address = Ipv4Addr::new(10, 0, 2, 15);
+            let actions = self.machine.checked(address, taken, self.now);
+            self.check(&actions);
+            actions
+        }
+
+        fn granted(lease: u32) -> Bench {
             let mut bench = Bench::new();
             bench.answer(MessageType::Offer, &granted(lease));
             assert!(matches!(bench.machine.state(), State::Requesting(_)));
             bench.answer(MessageType::Ack, &granted(lease));
+            assert!(matches!(bench.machine.state(), State::Checking(_)));
+            bench
+        }
+
+        fn bound(lease: u32) -> Bench {
+            let mut bench = Bench::granted(lease);
+            bench.checked(false);
             assert!(matches!(bench.machine.state(), State::Bound(_)));
             bench
         }
@@ -497,18 +529,28 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_address_is_declined_and_another_asked_for_later() {
-        let mut bench = Bench::bound(3600);
-        let actions = bench.machine.conflict(bench.now);
-        bench.check(&actions);
-        assert_eq!(actions[0], Action::Remove);
+    fn a_taken_address_is_declined_never_used_and_another_asked_for_later() {
+        let mut bench = Bench::granted(3600);
+        let actions = bench.checked(true);
         assert!(matches!(
-            actions[1],
-            Action::Send(_, Destination::Broadcast)
+            actions[..],
+            [Action::Send(_, Destination::Broadcast)]
         ));
         assert_eq!(bench.machine.deadline(), Some(bench.now + seconds(10)));
         bench.deadline();
         assert_eq!(bench.machine.state(), &State::Selecting);
+    }
+
+    #[test]
+    fn what_is_said_of_another_address_or_too_late_changes_nothing() {
+        let mut bench = Bench::granted(3600);
+        let other = Ipv4Addr::new(10, 0, 2, 16);
+        assert!(bench.machine.checked(other, true, bench.now).is_empty());
+        assert!(matches!(bench.machine.state(), State::Checking(_)));
+        // Nobody says anything: it is used.
+        bench.deadline();
+        assert!(matches!(bench.machine.state(), State::Bound(_)));
+        assert!(bench.checked(true).is_empty());
     }
 
     #[derive(Clone, Debug)]
@@ -517,7 +559,7 @@ mod tests {
         Noise(Vec<u8>),
         Deadline,
         Early,
-        Conflict,
+        Checked(bool),
     }
 
     fn event() -> impl Strategy<Value = Event> {
@@ -527,7 +569,7 @@ mod tests {
             1 => any::<Vec<u8>>().prop_map(Event::Noise),
             3 => Just(Event::Deadline),
             1 => Just(Event::Early),
-            1 => Just(Event::Conflict),
+            2 => any::<bool>().prop_map(Event::Checked),
         ]
     }
 
@@ -565,10 +607,7 @@ mod tests {
                             prop_assert!(bench.machine.timeout(early).is_empty());
                         }
                     }
-                    Event::Conflict => {
-                        let actions = bench.machine.conflict(bench.now);
-                        bench.check(&actions);
-                    }
+                    Event::Checked(taken) => drop(bench.checked(taken)),
                 }
             }
         }

@@ -17,6 +17,23 @@ const SHORTEST_LEASE: u32 = 10;
 /// More servers of a kind than this are not remembered.
 const MOST_SERVERS: usize = 8;
 
+/// More ways to networks than this are not remembered.
+const MOST_ROUTES: usize = 32;
+
+/// Options that dhcproto is not asked to read.
+const CLASSLESS_ROUTES: u8 = 121;
+
+/// A way to a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The network's first address.
+    pub network: Ipv4Addr,
+    /// How many bits of it are the network's.
+    pub prefix: u8,
+    /// By whom it is reached; on the link itself, if by none.
+    pub gateway: Option<Ipv4Addr>,
+}
+
 /// What a server granted, or offers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -26,6 +43,8 @@ pub struct Lease {
     pub prefix: u8,
     /// The way out, if there is one.
     pub router: Option<Ipv4Addr>,
+    /// Ways to other networks than the rest of the world (RFC 3442).
+    pub routes: Vec<Route>,
     /// Servers for names, the preferred one first.
     pub name_servers: Vec<Ipv4Addr>,
     /// Servers for the time, the preferred one first.
@@ -117,6 +136,8 @@ pub fn encode(asker: &Asker, question: &Question) -> Vec<u8> {
         options.insert(DhcpOption::MaxMessageSize(1472));
         options.insert(DhcpOption::ParameterRequestList(vec![
             OptionCode::SubnetMask,
+            // Before the router, which it stands for where both are granted (RFC 3442).
+            OptionCode::ClasslessStaticRoute,
             OptionCode::Router,
             OptionCode::DomainNameServer,
             OptionCode::NtpServers,
@@ -142,7 +163,8 @@ pub fn encode(asker: &Asker, question: &Question) -> Vec<u8> {
 
 /// What those bytes say to that asker; none if they are not for it, or make no sense.
 pub fn decode(bytes: &[u8], asker: &Asker) -> Option<Answer> {
-    let message = Message::decode(&mut Decoder::new(&plain(bytes)?)).ok()?;
+    let parts = Parts::of(bytes)?;
+    let message = Message::decode(&mut Decoder::new(&parts.plain())).ok()?;
     if message.opcode() != Opcode::BootReply
         || message.xid() != asker.transaction
         || message.hlen() != 6
@@ -150,9 +172,19 @@ pub fn decode(bytes: &[u8], asker: &Asker) -> Option<Answer> {
     {
         return None;
     }
+    let lease = || {
+        let mut lease = lease(&message)?;
+        if let Some(routes) = parts.routes() {
+            let (out, others): (Vec<Route>, _) =
+                routes.into_iter().partition(|route| route.prefix == 0);
+            lease.router = out.iter().find_map(|route| route.gateway);
+            lease.routes = others;
+        }
+        Some(lease)
+    };
     match message.opts().msg_type()? {
-        MessageType::Offer => lease(&message).map(Answer::Offer),
-        MessageType::Ack => lease(&message).map(Answer::Acknowledgement),
+        MessageType::Offer => lease().map(Answer::Offer),
+        MessageType::Ack => lease().map(Answer::Acknowledgement),
         MessageType::Nak => Some(Answer::Refusal {
             server: server(&message),
         }),
@@ -160,46 +192,99 @@ pub fn decode(bytes: &[u8], asker: &Asker) -> Option<Answer> {
     }
 }
 
-/// The message with only those options that are read here, each once and of a right length.
-///
-/// dhcproto (0.15) panics at options of a wrong length, and puts repeated ones together; one
-/// packet of any host on the link must not end the service.
-fn plain(bytes: &[u8]) -> Option<Vec<u8>> {
+/// A message taken apart as far as its options go.
+struct Parts<'a> {
+    head: &'a [u8],
+    /// Codes and values, in their order.
+    options: Vec<(u8, &'a [u8])>,
+}
+
+impl<'a> Parts<'a> {
     const HEAD: usize = 236;
     const COOKIE: [u8; 4] = [99, 130, 83, 99];
     const PADDING: u8 = 0;
     const END: u8 = 255;
-    let (head, rest) = bytes.split_at_checked(HEAD)?;
-    let mut options = rest.strip_prefix(&COOKIE)?;
-    let mut message = [head, &COOKIE].concat();
-    let mut seen = Vec::new();
-    loop {
-        match *options {
-            // A message that was cut is not for reading what is left of it.
-            [] => return None,
-            [END, ..] => break,
-            [PADDING, ref rest @ ..] => options = rest,
-            [code, length, ref rest @ ..] => {
-                let length = usize::from(length);
-                let (value, rest) = rest.split_at_checked(length)?;
-                let right = match code {
-                    1 | 51 | 54 | 58 | 59 => length == 4,
-                    3 | 6 | 42 => length > 0 && length.is_multiple_of(4),
-                    53 => length == 1,
-                    _ => false,
-                };
-                if right && !seen.contains(&code) {
-                    seen.push(code);
-                    message.extend([code, length as u8]);
-                    message.extend(value);
+
+    /// None for what is no whole message: one that was cut is not for reading what is left of it.
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let (head, rest) = bytes.split_at_checked(Self::HEAD)?;
+        let mut rest = rest.strip_prefix(&Self::COOKIE)?;
+        let mut options = Vec::new();
+        loop {
+            match *rest {
+                [Self::END, ..] => return Some(Self { head, options }),
+                [Self::PADDING, ref after @ ..] => rest = after,
+                [code, length, ref after @ ..] => {
+                    let (value, after) = after.split_at_checked(length.into())?;
+                    options.push((code, value));
+                    rest = after;
                 }
-                options = rest;
+                [] | [_] => return None,
             }
-            [_] => return None,
         }
     }
-    message.push(END);
-    Some(message)
+
+    /// The message with only those options that dhcproto reads here, each once and of a right
+    /// length.
+    ///
+    /// dhcproto (0.15) panics at options of a wrong length, and puts repeated ones together; one
+    /// packet of any host on the link must not end the service.
+    fn plain(&self) -> Vec<u8> {
+        let mut message = [self.head, &Self::COOKIE].concat();
+        let mut seen = Vec::new();
+        for &(code, value) in &self.options {
+            let length = value.len();
+            let right = match code {
+                1 | 51 | 54 | 58 | 59 => length == 4,
+                3 | 6 | 42 => length > 0 && length.is_multiple_of(4),
+                53 => length == 1,
+                _ => false,
+            };
+            if right && !seen.contains(&code) {
+                seen.push(code);
+                message.extend([code, length as u8]);
+                message.extend(value);
+            }
+        }
+        message.push(Self::END);
+        message
+    }
+
+    /// The classless routes; none if there are none, or what is there makes no sense as a whole.
+    /// A list that is longer than an option stands in several (RFC 3396).
+    fn routes(&self) -> Option<Vec<Route>> {
+        let all: Vec<u8> = self
+            .options
+            .iter()
+            .filter(|(code, _)| *code == CLASSLESS_ROUTES)
+            .flat_map(|(_, value)| value.iter().copied())
+            .collect();
+        let mut rest = &all[..];
+        let mut routes = Vec::new();
+        while let [prefix @ 0..=32, ref after @ ..] = *rest {
+            // Only the bytes that the prefix reaches into are there.
+            let (bytes, after) = after.split_at_checked(prefix.div_ceil(8).into())?;
+            let mut network = [0; 4];
+            network[..bytes.len()].copy_from_slice(bytes);
+            let (gateway, after) = after.split_first_chunk::<4>()?;
+            let gateway = Ipv4Addr::from(*gateway);
+            let network = Ipv4Addr::from(network);
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+            let network = Ipv4Addr::from(u32::from(network) & mask);
+            rest = after;
+            // What no packet may go to, or through, is passed over.
+            let reachable = prefix == 0 || is_host(network);
+            if reachable && (gateway.is_unspecified() || is_host(gateway)) {
+                routes.push(Route {
+                    network,
+                    prefix,
+                    gateway: (!gateway.is_unspecified()).then_some(gateway),
+                });
+            }
+        }
+        routes.truncate(MOST_ROUTES);
+        (rest.is_empty() && !all.is_empty()).then_some(routes)
+    }
 }
 
 fn server(message: &Message) -> Option<Ipv4Addr> {
@@ -266,6 +351,7 @@ fn lease(message: &Message) -> Option<Lease> {
                 .find(|&router| is_host(router) && router != address),
             _ => None,
         },
+        routes: Vec::new(),
         name_servers: match options.get(OptionCode::DomainNameServer) {
             Some(DhcpOption::DomainNameServer(servers)) => hosts(servers),
             _ => Vec::new(),
@@ -354,6 +440,68 @@ pub(crate) mod tests {
         assert_eq!(lease.lasts, Some(Duration::from_secs(3600)));
         assert_eq!(lease.renew, Duration::from_secs(1800));
         assert_eq!(lease.rebind, Duration::from_secs(3150));
+    }
+
+    /// The answer when the server grants these bytes as classless routes.
+    fn with_routes(parts: &[&[u8]]) -> Lease {
+        let mut bytes = reply(&ASKER, MessageType::Ack, &granted(3600));
+        bytes.pop(); // the end option
+        for part in parts {
+            bytes.extend([CLASSLESS_ROUTES, part.len() as u8]);
+            bytes.extend(*part);
+        }
+        bytes.push(255);
+        match decode(&bytes, &ASKER) {
+            Some(Answer::Acknowledgement(lease)) => lease,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn classless_routes_stand_for_the_router() {
+        let router = Some(Ipv4Addr::new(10, 0, 2, 2));
+        let out: &[u8] = &[0, 10, 0, 2, 9];
+        let lease = with_routes(&[
+            &[24, 192, 0, 2, 10, 0, 2, 7],
+            out,
+            &[12, 172, 31, 0, 0, 0, 0],
+        ]);
+        assert_eq!(lease.router, Some(Ipv4Addr::new(10, 0, 2, 9)));
+        assert_eq!(
+            lease.routes,
+            [
+                Route {
+                    network: Ipv4Addr::new(192, 0, 2, 0),
+                    prefix: 24,
+                    gateway: Some(Ipv4Addr::new(10, 0, 2, 7)),
+                },
+                // The bits beyond the prefix mean nothing.
+                Route {
+                    network: Ipv4Addr::new(172, 16, 0, 0),
+                    prefix: 12,
+                    gateway: None,
+                },
+            ]
+        );
+        // Without a way out among them there is none (RFC 3442).
+        assert_eq!(with_routes(&[&[8, 10, 10, 0, 2, 7]]).router, None);
+        // A list in two parts is one list.
+        assert_eq!(with_routes(&[&out[..2], &out[2..]]).router, lease.router);
+        // What makes no sense is as if it were not there.
+        for nonsense in [&[33, 1, 2, 3, 4, 5, 6, 7, 8][..], &[24, 192, 0, 2, 10], &[]] {
+            let lease = with_routes(&[nonsense]);
+            assert_eq!(
+                (lease.router, lease.routes),
+                (router, vec![]),
+                "{nonsense:?}"
+            );
+        }
+        // Nor does a route to this host itself, or to groups.
+        assert!(
+            with_routes(&[out, &[8, 127, 10, 0, 2, 7, 4, 224, 10, 0, 2, 7]])
+                .routes
+                .is_empty()
+        );
     }
 
     #[test]
