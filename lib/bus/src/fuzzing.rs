@@ -1,5 +1,6 @@
 //! The readers of what comes over a socket, or from a person, for `tests/fuzz`: they are no part of
-//! what this crate offers.
+//! what this crate offers. (They have no feature of their own, for a crate is built once more for
+//! each set of features; what nobody calls is in no program.)
 
 use std::sync::OnceLock;
 

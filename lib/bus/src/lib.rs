@@ -95,7 +95,7 @@ mod connection;
 pub mod dynamic;
 mod error;
 mod frame;
-#[cfg(feature = "fuzzing")]
+#[cfg(feature = "dynamic")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod incoming;
