@@ -72,7 +72,7 @@ pub async fn open_shared(bus: &Path, interface: &str, device: &Device) -> io::Re
     Ok(socket)
 }
 
-fn decode_device(payload: &[u8]) -> Result<Device, Malformed> {
+pub(crate) fn decode_device(payload: &[u8]) -> Result<Device, Malformed> {
     let mut at = 0;
     let mut text = || -> Result<Arc<str>, Malformed> {
         let short = Malformed("a device's name that ends early");

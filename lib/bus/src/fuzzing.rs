@@ -40,6 +40,7 @@ pub fn frames(bytes: &[u8]) {
             Kind::Open => message = frame.payload,
             Kind::Data => message.extend_from_slice(&frame.payload),
             Kind::Reset => drop(frame::decode_reset(&frame.payload)),
+            Kind::Caller => drop(crate::carry::decode_device(&frame.payload)),
             Kind::Credit => {}
         }
         if frame.end {

@@ -24,6 +24,33 @@ pub trait Version: Serialize + DeserializeOwned + Clone + Default {
     fn down(&self) -> Option<Self::Previous>;
 }
 
+/// Makes a type the first [`Version`] of a state.
+///
+/// ```
+/// #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+/// struct Kept {
+///     number: u64,
+/// }
+/// store::first_version!(Kept);
+/// ```
+#[macro_export]
+macro_rules! first_version {
+    ($shape:ty) => {
+        impl $crate::Version for $shape {
+            const NUMBER: u32 = 1;
+            type Previous = $crate::Beginning;
+
+            fn up(previous: $crate::Beginning, _: Option<Self>) -> Self {
+                match previous {}
+            }
+
+            fn down(&self) -> Option<$crate::Beginning> {
+                None
+            }
+        }
+    };
+}
+
 /// Where a chain of versions begins. There is no value of it.
 #[derive(Clone, Copy, Debug)]
 pub enum Beginning {}

@@ -6,7 +6,6 @@
 use std::{fmt, io, net::Ipv6Addr, path::Path};
 
 use serde::{Deserialize, Serialize};
-use store::{Beginning, Version};
 
 /// 128 bits that nobody else knows.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -72,18 +71,7 @@ impl Kept {
     }
 }
 
-impl Version for Kept {
-    const NUMBER: u32 = 1;
-    type Previous = Beginning;
-
-    fn up(previous: Beginning, _: Option<Self>) -> Self {
-        match previous {}
-    }
-
-    fn down(&self) -> Option<Beginning> {
-        None
-    }
-}
+store::first_version!(Kept);
 
 #[cfg(test)]
 mod tests {

@@ -209,7 +209,9 @@ fn settings(bytes: &[u8]) {
         })
         .collect();
     let (key, value) = before.first().cloned().expect("there are settings");
-    keeper.set(key, value).expect("what it has is what it takes");
+    keeper
+        .set(key, value)
+        .expect("what it has is what it takes");
     let keeper = open();
     assert!(keeper.notices().is_empty(), "{:?}", keeper.notices());
     for (key, value) in before {

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use store::{Beginning, Version};
 use xtask::machine::{Disk, Machine};
 
 use super::check::{self, Promise};
@@ -62,18 +61,7 @@ pub struct Kept;
 #[serde(transparent)]
 struct Values(BTreeMap<String, toml::Value>);
 
-impl Version for Values {
-    const NUMBER: u32 = 1;
-    type Previous = Beginning;
-
-    fn up(previous: Beginning, _: Option<Self>) -> Self {
-        match previous {}
-    }
-
-    fn down(&self) -> Option<Beginning> {
-        None
-    }
-}
+store::first_version!(Values);
 
 impl Promise for Kept {
     fn folder(&self) -> &str {

@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use store::{Beginning, Disk, FileSystem, Version};
+use store::{Disk, FileSystem};
 
 use super::check::{self, Promise};
 
@@ -27,18 +27,7 @@ pub struct Value {
     pub text: String,
 }
 
-impl Version for Value {
-    const NUMBER: u32 = 1;
-    type Previous = Beginning;
-
-    fn up(previous: Beginning, _: Option<Self>) -> Self {
-        match previous {}
-    }
-
-    fn down(&self) -> Option<Beginning> {
-        None
-    }
-}
+store::first_version!(Value);
 
 impl Value {
     /// The value of that number.

@@ -4,7 +4,7 @@ use std::{net::IpAddr, net::SocketAddr, path::Path, time::Duration};
 
 use bus::time::Source;
 use serde::{Deserialize, Serialize};
-use store::{Beginning, Store, Version};
+use store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
@@ -45,18 +45,7 @@ pub struct Memory {
     pub seconds: i64,
 }
 
-impl Version for Memory {
-    const NUMBER: u32 = 1;
-    type Previous = Beginning;
-
-    fn up(previous: Beginning, _before: Option<Self>) -> Self {
-        match previous {}
-    }
-
-    fn down(&self) -> Option<Beginning> {
-        None
-    }
-}
+store::first_version!(Memory);
 
 /// Where to ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
