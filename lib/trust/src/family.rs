@@ -153,15 +153,28 @@ impl Family {
     }
 
     fn admit(&mut self, nodes: &[Node], held: &Held, order: &[usize]) {
-        let mut rotated: HashMap<usize, usize> = HashMap::new();
+        // By key: the rotations away from it that hold.
+        let mut rotations: HashMap<DeviceId, Vec<usize>> = HashMap::new();
         for &node in order {
-            if let Action::KeyRotated { .. } = nodes[node].entry.action() {
-                *rotated.entry(nodes[node].by).or_default() += 1;
+            let entry = &nodes[node].entry;
+            if let Action::KeyRotated { .. } = entry.action() {
+                rotations.entry(entry.author()).or_default().push(node);
             }
         }
+        let saw = |node: usize, other: usize| {
+            nodes[other]
+                .mark
+                .is_some_and(|mark| nodes[node].seen.has(mark))
+        };
         let in_force = |node: usize, key: DeviceId| {
+            // A retired key has what it was given by somebody who knew that it was retired.
+            let retired = rotations
+                .get(&key)
+                .into_iter()
+                .flatten()
+                .any(|&rotation| !saw(node, rotation));
             nodes[node].gives(key).filter(|authority| {
-                !rotated.contains_key(&node)
+                !retired
                     && !held.strikes.iter().any(|&strike| {
                         strikes(nodes, &held.devices, strike, node, key, authority.kind)
                     })
@@ -178,17 +191,16 @@ impl Family {
             };
             came.insert(held.devices.first(device), (name, entry.id(), entry.time()));
         }
-        let mut forked: HashSet<DeviceId> = HashSet::new();
-        for (&node, &count) in &rotated {
-            if count > 1
-                && let Some(&rotation) = order.iter().find(|&&rotation| {
-                    nodes[rotation].by == node
-                        && matches!(nodes[rotation].entry.action(), Action::KeyRotated { .. })
+        let forked: HashSet<DeviceId> = rotations
+            .iter()
+            .filter(|(_, away)| {
+                away.iter().any(|&one| {
+                    away.iter()
+                        .any(|&other| one != other && !saw(one, other) && !saw(other, one))
                 })
-            {
-                forked.insert(held.devices.first(nodes[rotation].entry.author()));
-            }
-        }
+            })
+            .map(|(&key, _)| held.devices.first(key))
+            .collect();
         for &node in order {
             let entry = &nodes[node].entry;
             let keys = match entry.action() {

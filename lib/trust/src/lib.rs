@@ -56,6 +56,8 @@
 //! ```
 
 pub mod family;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod identity;
 pub mod log;
 pub mod pairing;

@@ -232,17 +232,19 @@ impl<'a> Model<'a> {
         let mut state = State::default();
         let given: BTreeSet<DeviceId> = (0..KEYS).map(|number| key(number).id()).collect();
         for &id in &valid {
-            let rotated = |id| {
-                valid.iter().any(|other| {
-                    let other = self.entries[other];
-                    matches!(other.action(), Action::KeyRotated { .. }) && other.by() == id
+            let retired = |to: DeviceId| {
+                valid.iter().any(|&other| {
+                    let entry = self.entries[&other];
+                    matches!(entry.action(), Action::KeyRotated { .. })
+                        && entry.author() == to
+                        && !self.saw(id, other)
                 })
             };
             for &to in &given {
                 let Some((kind, _)) = self.gives(id, to) else {
                     continue;
                 };
-                if rotated(id) || holding.iter().any(|&strike| self.takes(strike, id, to)) {
+                if retired(to) || holding.iter().any(|&strike| self.takes(strike, id, to)) {
                     continue;
                 }
                 match kind {

@@ -301,6 +301,42 @@ fn a_device_that_rotates_stays_the_same_device() {
 }
 
 #[test]
+fn a_retired_key_is_not_given_anything_by_somebody_who_has_not_heard() {
+    let mut here = owners(2);
+    here.write(&key(0), added(&key(5), Role::Shared), 0)
+        .unwrap();
+    let mut there = here.clone();
+    let rotate = |log: &mut Log, from: u8, to: u8| {
+        let proof = rotation_proof(&key(to), log.id(), key(from).id());
+        let new = key(to).id();
+        log.write(&key(from), Action::KeyRotated { new, proof }, 0)
+            .map(|_| ())
+    };
+    rotate(&mut here, 5, 6).unwrap();
+    // 1 makes it an owner device, by the name that it has no more.
+    let promote = |device: u8| Action::RoleChanged {
+        device: key(device).id(),
+        role: Role::Owner,
+    };
+    there.write(&key(1), promote(5), 0).unwrap();
+    merge(&mut here, &mut there);
+    assert_eq!(role(&here, 5), None);
+    assert_eq!(role(&here, 6), Some(Role::Shared));
+    assert!(here.write(&key(5), added(&key(7), Role::Owner), 0).is_err());
+    // Whoever has heard names the new key.
+    here.write(&key(1), promote(6), 0).unwrap();
+    assert_eq!(role(&here, 6), Some(Role::Owner));
+    // And a device may come back to a key that it had.
+    rotate(&mut here, 6, 5).unwrap();
+    assert_eq!(role(&here, 5), Some(Role::Owner));
+    assert_eq!(role(&here, 6), None);
+    assert!(!here.family().member(key(5).id()).unwrap().forked);
+    here.write(&key(5), added(&key(7), Role::Shared), 0)
+        .unwrap();
+    assert_eq!(role(&here, 7), Some(Role::Shared));
+}
+
+#[test]
 fn nobody_rotates_to_a_key_that_did_not_agree() {
     let mut log = owners(2);
     let id = log.id();

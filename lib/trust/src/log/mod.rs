@@ -237,8 +237,8 @@ pub struct Log {
     heads: BTreeSet<EntryId>,
     /// The nodes that concern membership, by their number.
     marks: Vec<usize>,
-    /// By the node of an authority: the rotations that go over from it.
-    rotations: HashMap<usize, Vec<usize>>,
+    /// By a key: the rotations that go over from it to another.
+    rotations: HashMap<DeviceId, Vec<usize>>,
     /// How many entries, and how many of those concern membership, each key has written.
     written: HashMap<DeviceId, (usize, usize)>,
     family: Arc<Family>,
@@ -501,11 +501,14 @@ impl Log {
             .and_then(|_| self.nodes[by].gives(entry.author()))
             .filter(|used| used.chain <= MAX_CHAIN)
             .ok_or(Refusal::Authority)?;
-        let rotations = self.rotations.get(&by).map_or(&[][..], Vec::as_slice);
+        // Unless somebody gave the key a place anew, knowing that it was retired.
+        let given = &self.nodes[by].seen;
+        let rotations = self.rotations.get(&entry.author());
         if rotations
-            .iter()
+            .into_iter()
+            .flatten()
             .filter_map(|&node| self.nodes[node].mark)
-            .any(|mark| seen.has(mark))
+            .any(|mark| seen.has(mark) && !given.has(mark))
         {
             return Err(Refusal::Retired);
         }
@@ -563,7 +566,7 @@ impl Log {
         written.0 += 1;
         written.1 += usize::from(mark.is_some());
         if let Action::KeyRotated { .. } = entry.action() {
-            self.rotations.entry(by).or_default().push(node);
+            self.rotations.entry(entry.author()).or_default().push(node);
         }
         for parent in entry.parents() {
             self.heads.remove(parent);
