@@ -234,8 +234,7 @@ pub enum Action {
         nonce: [u8; 16],
         /// The name of the founding device.
         name: String,
-        /// The key on paper. Set here, it outranks every device for good; see
-        /// [`rules`](crate::log).
+        /// The key on paper. Set here, it outranks every device for good.
         paper: Option<DeviceId>,
     },
     /// A device joins.

@@ -8,12 +8,13 @@
 //! 2. [`Log::insert`] checks authority: whether what the entry *itself has seen* gave its author
 //!    the right to say this. That is a matter of its ancestors alone, so every device decides the
 //!    same, and an entry that fails is not kept at all.
-//! 3. [`rules`] decides what holds: which of the kept entries are void because a removal took
-//!    away what they rest on, and what family follows from the rest.
+//! 3. The rules decide what holds: which of the kept entries are void because a removal took away
+//!    what they rest on, and what [`Family`] follows from the rest.
 //!
 //! An entry names the entry that gives its author authority ([`Entry::by`]), that one names its
 //! own, and so on up to the first: a chain, as of certificates. An entry is void when a removal
-//! that holds breaks a link of its chain.
+//! that holds breaks a link of its chain. Removals can contradict each other; PROTOCOL.md (2.3)
+//! has the rules in full, and `rules.rs` in code.
 
 mod bits;
 mod entry;
