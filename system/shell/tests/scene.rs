@@ -125,6 +125,29 @@ impl Phone {
             cpu_busy: 9_000_000,
             uptime: 7_440_000_000,
         }));
+        self.scene.apply(Update::Family(vec![
+            device("Phone", bus::family::Role::Owner),
+            device("Living room", bus::family::Role::Shared),
+        ]));
+        let living_room = device("Living room", bus::family::Role::Shared).id;
+        let family = self.scene.window().global::<ui::Family<'_>>();
+        family.invoke_show(living_room.into());
+        self.scene.apply(Update::Candidates(vec![candidate()]));
+        self.release(bus::update::Phase::Current);
+    }
+
+    fn release(&self, phase: bus::update::Phase) {
+        self.scene
+            .apply(Update::Release(Box::new(bus::update::State {
+                installed: "0.1.0".into(),
+                slot: Some("a".into()),
+                channel: "stable".into(),
+                phase,
+                trial: None,
+                checked: Some(1_795_358_000_000),
+                problems: vec![],
+                development: true,
+            })));
     }
 
     fn setting(&self, key: &str, value: Value) {
@@ -179,6 +202,30 @@ impl Phone {
                 .unwrap();
         }
         picture
+    }
+}
+
+fn device(name: &str, role: bus::family::Role) -> bus::family::Device {
+    bus::family::Device {
+        id: name.repeat(8).to_lowercase(),
+        name: name.into(),
+        role,
+        here: name == "Phone",
+        online: name == "Phone",
+        last_seen: Some(1_795_350_000_000),
+    }
+}
+
+fn comparison() -> bus::pairing::Comparison {
+    bus::pairing::Comparison {
+        digits: "482913".into(),
+        name: "Watch".into(),
+    }
+}
+
+fn candidate() -> bus::pairing::Candidate {
+    bus::pairing::Candidate {
+        id: "7f".repeat(32),
     }
 }
 
@@ -510,6 +557,120 @@ fn a_failed_service_is_told_once_and_taken_back_when_it_runs() {
     ))));
     phone.screen.settle();
     assert_eq!(standing(), 0);
+}
+
+#[test]
+fn each_stage_of_a_pairing_is_seen() {
+    use bus::pairing::{Secrets, Stage};
+    let phone = Phone::new();
+    phone.unlock();
+    phone.go("devices");
+    phone.picture("devices-family");
+    phone.go("pairing");
+    let mut before = phone.picture("pairing-nearby");
+    let pairing = phone.scene.window().global::<ui::Pairing<'_>>();
+    pairing.invoke_choose(candidate().id.into());
+    phone.screen.settle();
+    let chosen = phone.picture("pairing-chosen");
+    assert!(changed(&before, &chosen) > 0.01);
+    before = chosen;
+    let stages = [
+        (
+            "open",
+            Stage::Open(Secrets {
+                code: "K7QF-93MZ-04TB-XV2C-8HNP-Y5RE".into(),
+                pin: "4829 1374".into(),
+            }),
+        ),
+        ("connecting", Stage::Connecting),
+        ("compare", Stage::Compare(comparison())),
+        ("waiting", Stage::Waiting),
+        (
+            "paired",
+            Stage::Paired(device("Living room", bus::family::Role::Shared).id),
+        ),
+        ("failed", Stage::Failed("The other device ended it.".into())),
+    ];
+    for (name, stage) in stages {
+        phone.scene.apply(Update::Pairing(stage));
+        phone.screen.settle();
+        let now = phone.picture(&format!("pairing-{name}"));
+        assert!(
+            changed(&before, &now) > 0.005,
+            "{name} looks like what was before"
+        );
+        before = now;
+    }
+    assert_eq!(pairing.get_other(), "Living room");
+    assert_eq!(pairing.get_digits(), "482 913");
+}
+
+#[test]
+fn digits_to_compare_come_to_an_open_screen_and_not_to_a_locked_one() {
+    use bus::pairing::Stage;
+    let phone = Phone::new();
+    phone
+        .scene
+        .apply(Update::Pairing(Stage::Compare(comparison())));
+    phone.screen.settle();
+    assert_eq!(phone.page(), "lock");
+    phone.unlock();
+    phone
+        .scene
+        .apply(Update::Pairing(Stage::Compare(comparison())));
+    phone.screen.settle();
+    assert_eq!(phone.page(), "settings/pairing");
+}
+
+#[test]
+fn each_phase_of_an_update_is_seen() {
+    use bus::update::{Phase, Progress, Release, Step};
+    let phone = Phone::new();
+    phone.unlock();
+    phone.go("update");
+    let release = Release {
+        version: "0.2.0".into(),
+        channel: "stable".into(),
+        built: 1_795_000_000_000,
+        notes: "Devices of a family share their clipboard.".into(),
+        size: 21_400_000,
+        source: "https://mirror.example".into(),
+    };
+    let mut before = phone.picture("update-current");
+    let phases = [
+        ("idle", Phase::Idle),
+        ("checking", Phase::Checking),
+        ("available", Phase::Available(release.clone())),
+        (
+            "installing",
+            Phase::Installing(Progress {
+                release: release.clone(),
+                step: Step::Writing,
+                done: 9_000_000,
+                total: 20_000_000,
+                downloaded: 3_100_000,
+            }),
+        ),
+        ("ready", Phase::Ready(release)),
+        (
+            "failed",
+            Phase::Failed("No source answered: look at the network.".into()),
+        ),
+        (
+            "unsupported",
+            Phase::Unsupported("The firmware did not start this device's disk.".into()),
+        ),
+    ];
+    for (name, phase) in phases {
+        phone.release(phase);
+        phone.screen.settle();
+        let now = phone.picture(&format!("update-{name}"));
+        assert!(
+            changed(&before, &now) > 0.002,
+            "{name} looks like what was before"
+        );
+        before = now;
+    }
 }
 
 #[test]

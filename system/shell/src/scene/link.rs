@@ -55,6 +55,10 @@ async fn run(client: Client, sink: Sink, mut requests: UnboundedReceiver<Request
             forever("time", || time(&client, &sink)),
             forever("services", || services(&client, &sink)),
             forever("device", || device(&client, &sink)),
+            forever("family", || family(&client, &sink)),
+            forever("pairing", || pairing(&client, &sink)),
+            forever("candidates", || candidates(&client, &sink)),
+            forever("update", || update(&client, &sink)),
         );
     };
     let answers = async {
@@ -128,6 +132,38 @@ async fn services(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
     Ok(())
 }
 
+async fn family(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
+    let mut families = bus::family::watch(client).await?;
+    while let Some(devices) = families.next().await {
+        sink(Update::Family(devices?));
+    }
+    Ok(())
+}
+
+async fn pairing(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
+    let mut stages = bus::pairing::watch(client).await?;
+    while let Some(stage) = stages.next().await {
+        sink(Update::Pairing(stage?));
+    }
+    Ok(())
+}
+
+async fn candidates(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
+    let mut lists = bus::pairing::watch_candidates(client).await?;
+    while let Some(candidates) = lists.next().await {
+        sink(Update::Candidates(candidates?));
+    }
+    Ok(())
+}
+
+async fn update(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
+    let mut states = bus::update::watch(client).await?;
+    while let Some(state) = states.next().await {
+        sink(Update::Release(Box::new(state?)));
+    }
+    Ok(())
+}
+
 /// The device does not change; it is asked once, and then only for what is in use.
 async fn device(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
     sink(Update::Device(bus::device::about(client).await?));
@@ -171,6 +207,33 @@ async fn answer(client: &Client, sink: &Sink, request: Request) {
             }
             Ok(())
         }
+        Request::RemoveDevice(id) => in_family(bus::family::remove(client, &id).await),
+        Request::MarkLost(id) => in_family(bus::family::mark_lost(client, &id).await),
+        // Its secrets come by the watch.
+        Request::OpenPairing => said(bus::pairing::open(client).await).map(drop),
+        Request::ClosePairing => bus::pairing::close(client)
+            .await
+            .map_err(|error| error.to_string()),
+        Request::Pair {
+            candidate,
+            method,
+            secret,
+            membership,
+        } => {
+            // By the name that it gives itself.
+            let name = "";
+            let begun =
+                bus::pairing::begin(client, &candidate, &method, &secret, name, &membership);
+            said(begun.await)
+        }
+        Request::ConfirmPairing => said(bus::pairing::confirm(client).await),
+        Request::RefusePairing => bus::pairing::refuse(client)
+            .await
+            .map_err(|error| error.to_string()),
+        Request::CheckForRelease => said(bus::update::check(client).await),
+        Request::InstallRelease => said(bus::update::install(client).await),
+        Request::CancelInstallation => said(bus::update::cancel(client).await),
+        Request::RestartIntoRelease => said(bus::update::restart(client).await),
         Request::PowerOff => bus::power::power_off(client)
             .await
             .map_err(|e| e.to_string()),
@@ -179,6 +242,23 @@ async fn answer(client: &Client, sink: &Sink, request: Request) {
     if let Err(reason) = done {
         sink(Update::Trouble(Trouble::NotDone(reason)));
     }
+}
+
+/// What a call came to, where its error is a sentence for the person.
+fn said<T>(answer: Result<Result<T, String>, bus::Error>) -> Result<T, String> {
+    answer.map_err(|error| error.to_string())?
+}
+
+/// What a call to the family came to, in a sentence.
+fn in_family(answer: Result<Result<(), bus::family::Error>, bus::Error>) -> Result<(), String> {
+    use bus::family::Error;
+    answer
+        .map_err(|error| error.to_string())?
+        .map_err(|error| match error {
+            Error::UnknownDevice(name) => format!("`{name}` is no device of your family."),
+            Error::NoFamily => "This device has no family yet.".to_owned(),
+            Error::Refused(reason) | Error::NotSaved(reason) => reason,
+        })
 }
 
 async fn refresh(client: &Client, sink: &Sink, what: Refresh) -> Result<(), bus::Error> {

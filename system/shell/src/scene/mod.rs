@@ -12,11 +12,13 @@
 //! - a slow or absent service never holds up a finger;
 //! - at rest it does nothing but turn the minute.
 
+mod family;
 pub mod link;
 pub mod navigation;
 pub mod notifications;
 pub mod preferences;
 mod present;
+mod release;
 pub mod search;
 pub mod spring;
 pub mod updates;
@@ -138,6 +140,8 @@ struct Known {
     device: Option<bus::device::Identity>,
     volumes: Option<Vec<bus::device::Volume>>,
     resources: Option<bus::device::Resources>,
+    family: family::FamilyState,
+    release: Option<bus::update::State>,
 }
 
 thread_local! {
@@ -335,6 +339,21 @@ impl Scene {
             Update::Resources(resources) => {
                 self.0.known.borrow_mut().resources = Some(resources);
                 self.present_device();
+            }
+            Update::Family(devices) => {
+                self.0.known.borrow_mut().family.take_devices(devices);
+                self.present_family();
+                // The name of a device that was just paired may be among them.
+                self.present_pairing();
+            }
+            Update::Candidates(candidates) => {
+                self.0.known.borrow_mut().family.take_candidates(candidates);
+                self.present_pairing();
+            }
+            Update::Pairing(stage) => self.take_pairing(stage),
+            Update::Release(state) => {
+                self.0.known.borrow_mut().release = Some(*state);
+                self.present_release();
             }
             Update::Trouble(trouble) => self.tell_trouble(&trouble),
             Update::Restarted(name) => {

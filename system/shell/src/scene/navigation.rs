@@ -41,9 +41,21 @@ pub enum PowerMenu {
 }
 
 /// Every room that there is; each other one is reached through `settings`.
-pub const ROOMS: [&str; 10] = [
-    "settings", "display", "language", "time", "zone", "network", "storage", "services", "service",
+pub const ROOMS: [&str; 14] = [
+    "settings",
+    "display",
+    "language",
+    "time",
+    "zone",
+    "network",
+    "storage",
+    "services",
+    "service",
     "about",
+    "devices",
+    "family-device",
+    "pairing",
+    "update",
 ];
 
 /// No deeper stack makes sense, whoever asks for it.

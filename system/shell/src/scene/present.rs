@@ -13,7 +13,8 @@ use slint::{ComponentHandle as _, ModelRc, SharedString, TimerMode, VecModel};
 use std::rc::Rc;
 use std::time::Duration;
 
-fn model<T: Clone + 'static>(items: impl IntoIterator<Item = T>) -> ModelRc<T> {
+/// What a list on the screen is made from.
+pub(super) fn model<T: Clone + 'static>(items: impl IntoIterator<Item = T>) -> ModelRc<T> {
     ModelRc::new(VecModel::from_iter(items))
 }
 
@@ -32,6 +33,9 @@ impl Scene {
         self.present_services();
         self.present_device();
         self.present_storage();
+        self.present_family();
+        self.present_pairing();
+        self.present_release();
         self.present_notifications();
         self.search_zones("");
     }
@@ -42,7 +46,7 @@ impl Scene {
     }
 
     /// A moment as the services give it.
-    fn moment(&self, milliseconds: u64) -> Zoned {
+    pub(super) fn moment(&self, milliseconds: u64) -> Zoned {
         let timestamp = i64::try_from(milliseconds)
             .ok()
             .and_then(|ms| Timestamp::from_millisecond(ms).ok())
@@ -50,7 +54,8 @@ impl Scene {
         self.zoned(timestamp)
     }
 
-    fn when(&self, milliseconds: u64) -> String {
+    /// When something happened, as the owner wants times.
+    pub(super) fn when(&self, milliseconds: u64) -> String {
         let preferences = self.0.preferences.borrow();
         preferences.language.when(
             &self.moment(milliseconds),

@@ -25,6 +25,7 @@ const DISPLAY: [&str; 3] = ["Display", "显示", "Pantalla"];
 const TIME: [&str; 3] = ["Time", "时间", "Hora"];
 const NETWORK: [&str; 3] = ["Network", "网络", "Red"];
 const SETTINGS: [&str; 3] = ["Settings", "设置", "Ajustes"];
+const DEVICES: [&str; 3] = ["Devices", "设备", "Dispositivos"];
 const ABOUT: [&str; 3] = ["About", "关于", "Información"];
 
 const fn entry(
@@ -41,7 +42,7 @@ const fn entry(
     }
 }
 
-const ENTRIES: [Entry; 21] = [
+const ENTRIES: [Entry; 23] = [
     entry("display", DISPLAY, SETTINGS, "screen 屏幕"),
     entry(
         "display",
@@ -136,10 +137,22 @@ const ENTRIES: [Entry; 21] = [
         "edition kernel slot edición núcleo 内核",
     ),
     entry(
-        "about",
-        ["Updates", "更新", "Actualizaciones"],
-        ABOUT,
-        "firmware",
+        "update",
+        ["Update", "更新", "Actualización"],
+        SETTINGS,
+        "release version firmware upgrade versión 版本 升级",
+    ),
+    entry(
+        "devices",
+        DEVICES,
+        SETTINGS,
+        "family remove lost rename familia perdido 家庭 丢失",
+    ),
+    entry(
+        "pairing",
+        ["Add a device", "添加设备", "Añadir un dispositivo"],
+        DEVICES,
+        "pair pin code digits emparejar código 配对",
     ),
     entry(
         "about",

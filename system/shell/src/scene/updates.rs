@@ -21,6 +21,14 @@ pub enum Update {
     Volumes(Vec<bus::device::Volume>),
     /// This is in use.
     Resources(bus::device::Resources),
+    /// These devices are of the family.
+    Family(Vec<bus::family::Device>),
+    /// These devices nearby are open for pairing.
+    Candidates(Vec<bus::pairing::Candidate>),
+    /// A pairing has come so far.
+    Pairing(bus::pairing::Stage),
+    /// This is known of releases.
+    Release(Box<bus::update::State>),
     /// Something that the owner should know.
     Trouble(Trouble),
     /// A service was restarted because the person asked.
@@ -89,6 +97,37 @@ pub enum Request {
     Set(&'static str, Value),
     /// Restart a service.
     RestartService(String),
+    /// Take the device with this id out of the family.
+    RemoveDevice(String),
+    /// The device with this id is lost.
+    MarkLost(String),
+    /// Let others nearby see this device.
+    OpenPairing,
+    /// End the pairing that is under way.
+    ClosePairing,
+    /// Ask a device nearby into the family.
+    Pair {
+        /// Its id.
+        candidate: String,
+        /// How the two make sure of each other.
+        method: bus::pairing::Method,
+        /// What it shows; empty where digits are compared.
+        secret: String,
+        /// What it will be in the family.
+        membership: bus::pairing::Membership,
+    },
+    /// The digits are the same.
+    ConfirmPairing,
+    /// They are not.
+    RefusePairing,
+    /// Ask for a newer release.
+    CheckForRelease,
+    /// Install the release that was found.
+    InstallRelease,
+    /// Stop that.
+    CancelInstallation,
+    /// Restart into the release that is ready.
+    RestartIntoRelease,
     /// Ask again for what no service tells by itself.
     Refresh(Refresh),
     /// Turn the device off.

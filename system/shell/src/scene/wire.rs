@@ -24,10 +24,11 @@ fn panel(of: ui::Panel) -> Option<Panel> {
 
 /// A scene that a callback may find gone.
 #[derive(Clone)]
-struct Handle(Weak<Inner>);
+pub(super) struct Handle(Weak<Inner>);
 
 impl Handle {
-    fn with(&self, act: impl FnOnce(&Scene)) {
+    /// Does something with the scene while it is there.
+    pub(super) fn with(&self, act: impl FnOnce(&Scene)) {
         if let Some(inner) = self.0.upgrade() {
             act(&Scene(inner));
         }
@@ -50,6 +51,8 @@ impl Scene {
         self.wire_preferences(&scene);
         self.wire_rooms(&scene);
         self.wire_keyboard(&scene);
+        self.wire_family(&scene);
+        self.wire_release(&scene);
         let handle = scene.clone();
         self.0
             .window
@@ -302,7 +305,7 @@ impl Scene {
     }
 
     /// Asks for the end, and says so.
-    fn leave(&self, leaving: ui::Leaving, request: Request) {
+    pub(super) fn leave(&self, leaving: ui::Leaving, request: Request) {
         self.navigate(|navigation| navigation.ask_power(PowerMenu::Closed));
         self.0
             .window

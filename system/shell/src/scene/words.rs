@@ -204,6 +204,8 @@ impl Language {
         match program {
             "services" => self.pick(["Services", "服务", "Servicios"]).into(),
             "settings" => self.pick(["Settings", "设置", "Ajustes"]).into(),
+            "mesh" => self.pick(["Devices", "设备", "Dispositivos"]).into(),
+            "update" => self.pick(["Update", "更新", "Actualización"]).into(),
             "network" => self.pick(["Network", "网络", "Red"]).into(),
             "time" => self.pick(["Time", "时间", "Hora"]).into(),
             "shell" => self.pick(["Screen", "屏幕", "Pantalla"]).into(),
@@ -239,6 +241,15 @@ impl Language {
                 .into(),
             TimeSource::Server(name) => name.clone(),
             TimeSource::Owner => self.pick(["You", "由你设置", "Tú"]).into(),
+        }
+    }
+
+    /// When a device was last there.
+    pub fn last_seen(self, when: &str) -> String {
+        match self {
+            Self::English => format!("Last seen {when}"),
+            Self::Chinese => format!("上次在线：{when}"),
+            Self::Spanish => format!("Visto: {when}"),
         }
     }
 
