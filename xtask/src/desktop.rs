@@ -34,7 +34,7 @@ pub fn run(
     yes: bool,
     progress: &Progress,
 ) -> Result<()> {
-    host::ensure(&[Purpose::Image], yes)?;
+    host::ensure(&[Purpose::Image, Purpose::Desktop], yes)?;
     if env::var_os("WAYLAND_DISPLAY").is_none() && env::var_os("DISPLAY").is_none() {
         bail!(
             "there is no desktop to open a window on: neither WAYLAND_DISPLAY nor DISPLAY is set"

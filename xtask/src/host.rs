@@ -21,6 +21,8 @@ pub enum Purpose {
     Run,
     /// Showing it in a window of its own.
     Window,
+    /// Opening the screen of a layer on this desktop.
+    Desktop,
     /// Checking what was built.
     Test,
     /// Looking for inputs that break it.
@@ -133,6 +135,14 @@ const REQUIREMENTS: &[Requirement] = &[
         "qemu-system-gui",
         "shows its screen in a window",
     ),
+    requirement(
+        Purpose::Desktop,
+        "libx11-xcb1",
+        "opens the window on an X desktop",
+    ),
+    requirement(Purpose::Desktop, "libxcursor1", "shows the pointer in it"),
+    requirement(Purpose::Desktop, "libxi6", "reads touches and the mouse"),
+    requirement(Purpose::Desktop, "libxkbcommon-x11-0", "reads the keyboard"),
     requirement(
         Purpose::Test,
         "cryptsetup-bin",
