@@ -2,6 +2,8 @@
 //! signatures that would keep every input out. They are no part of what this crate offers; what
 //! nobody calls is in no program.
 
+use std::sync::OnceLock;
+
 use crate::{
     identity::{DeviceId, Identity},
     log::{Action, Entry, Interfaces, Log, Role},
@@ -13,9 +15,13 @@ fn key(number: u8) -> Identity {
     Identity::from_secret(&[number + 1; 32]).expect("these are no weak keys")
 }
 
-/// A family of an owner device 0, a shared device 1, and a paper key 2; the same each time but for
-/// its nonce and secret.
+/// A family of an owner device 0, a shared device 1, and a paper key 2.
 fn family() -> Log {
+    static FAMILY: OnceLock<Log> = OnceLock::new();
+    FAMILY.get_or_init(found).clone()
+}
+
+fn found() -> Log {
     let mut log = Log::found(&key(0), "0", Some(key(2).id()), 0).expect("a family");
     let action = Action::Added {
         device: key(1).id(),

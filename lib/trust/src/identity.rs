@@ -10,7 +10,7 @@ use std::{fmt, path::Path, str::FromStr};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
-use store::{Beginning, Private, Store, Version};
+use store::{Private, Store};
 use zeroize::Zeroizing;
 
 /// The public key of a device: its name on the network and in the log.
@@ -197,18 +197,7 @@ impl Drop for Kept {
     }
 }
 
-impl Version for Kept {
-    const NUMBER: u32 = 1;
-    type Previous = Beginning;
-
-    fn up(previous: Beginning, _: Option<Self>) -> Self {
-        match previous {}
-    }
-
-    fn down(&self) -> Option<Beginning> {
-        None
-    }
-}
+store::first_version!(Kept);
 
 /// The identity of this device, with the file that keeps it.
 pub struct KeptIdentity {
