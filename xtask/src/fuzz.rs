@@ -6,6 +6,7 @@
 //! it becomes a seed in `tests/fuzz/seeds`, with the mistake's correction.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -18,18 +19,8 @@ use crate::{
     progress::Progress,
 };
 
-/// The targets, as `tests/fuzz` names them.
-const TARGETS: [&str; 9] = [
-    "manifest",
-    "uevent",
-    "dhcp",
-    "advertisement",
-    "ntp",
-    "frames",
-    "wave",
-    "settings",
-    "log",
-];
+/// The seeds: a folder for each target.
+const SEEDS: &str = "tests/fuzz/seeds";
 
 /// The target with a mistake in it that only guidance finds, and how many inputs that may take:
 /// by chance it would be 2 to the power of 64.
@@ -103,7 +94,9 @@ pub fn run(root: &Path, seconds: u32, progress: &Progress) -> Result<()> {
         );
         Ok(())
     })?;
-    for target in TARGETS {
+    let targets = targets(root)?;
+    ensure!(!targets.is_empty(), "{SEEDS} names no targets");
+    for target in &targets {
         progress.noisy_step(&format!("fuzzing {target}"), || {
             let limit = format!("-max_total_time={seconds}");
             let output = fuzz(root, &program, target, &limit)?;
@@ -126,6 +119,17 @@ pub fn run(root: &Path, seconds: u32, progress: &Progress) -> Result<()> {
     Ok(())
 }
 
+/// Every target but the one with the mistake, by name.
+fn targets(root: &Path) -> Result<Vec<String>> {
+    let seeds = root.join(SEEDS);
+    let mut targets: Vec<String> = fs::read_dir(&seeds)
+        .with_context(|| format!("reading {}", seeds.display()))?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    targets.sort();
+    Ok(targets)
+}
+
 fn build(root: &Path) -> Result<PathBuf> {
     let folder = paths::target(root)?.join("fuzz/build");
     let mut cargo = programs::cargo(root)?;
@@ -143,7 +147,7 @@ fn fuzz(root: &Path, program: &Path, target: &str, limit: &str) -> Result<std::p
     let folder = paths::target(root)?.join("fuzz");
     let corpus = folder.join("corpus").join(target);
     let found = folder.join("found");
-    let seeds = root.join("tests/fuzz/seeds").join(target);
+    let seeds = root.join(SEEDS).join(target);
     paths::create(&corpus)?;
     paths::create(&found)?;
     let mut command = Command::new(program);

@@ -75,6 +75,18 @@ pub const TARGETS: &[Target] = &[
         name: "log",
         run: log,
     },
+    Target {
+        name: "family-entry",
+        run: trust::fuzzing::entry,
+    },
+    Target {
+        name: "family-texts",
+        run: trust::fuzzing::texts,
+    },
+    Target {
+        name: "pairing",
+        run: trust::fuzzing::pairing,
+    },
 ];
 
 /// The mistake on purpose.
