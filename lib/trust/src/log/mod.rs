@@ -18,7 +18,9 @@
 
 mod bits;
 mod entry;
+mod grant;
 mod kept;
+mod place;
 mod rules;
 
 use std::{
@@ -32,12 +34,15 @@ use crate::{
 };
 use bits::Bits;
 use entry::Draft;
+use place::{Authority, is_membership, is_strike};
 
 pub use entry::{
-    Action, Entry, EntryError, EntryId, FamilyId, Grant, Interfaces, MAX_ENTRY_BYTES,
-    MAX_NAME_BYTES, MAX_PARENTS, Role, Until, rotation_proof,
+    Action, Entry, EntryError, EntryId, FamilyId, MAX_ENTRY_BYTES, MAX_NAME_BYTES, MAX_PARENTS,
+    rotation_proof,
 };
+pub use grant::{Grant, Interfaces, Role, Until};
 pub use kept::{KeptError, KeptLog};
+pub(crate) use place::{AuthorityKind, Node};
 pub(crate) use rules::{Held, strikes};
 
 /// A log has at most this many entries.
@@ -107,129 +112,6 @@ pub enum WriteError {
     Random(#[from] RandomError),
 }
 
-/// What kind of authority a key has, and where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Authority {
-    pub kind: AuthorityKind,
-    pub rank: Rank,
-    /// How many hands it passed through.
-    pub chain: u16,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AuthorityKind {
-    Device(Role),
-    Paper,
-}
-
-/// Seniority: the lesser is the more senior.
-///
-/// A device's is the depth at which it was added in its role, so it is always below that of who
-/// added it, however the parents are chosen. A key on paper stands just above the device that set
-/// it; the one in the first entry stands above all.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rank {
-    depth: u32,
-    entry: EntryId,
-    device: bool,
-    paper_depth: u32,
-    paper_entry: EntryId,
-}
-
-/// An entry in its place.
-#[derive(Clone, Debug)]
-pub(crate) struct Node {
-    pub entry: Entry,
-    pub parents: Vec<usize>,
-    /// The node of [`Entry::by`]; its own for the first.
-    pub by: usize,
-    /// The authority that the author used.
-    pub used: Authority,
-    /// The longest way to the first entry.
-    pub depth: u32,
-    /// Its number among the entries that concern membership.
-    pub mark: Option<usize>,
-    /// Which of those it has seen.
-    pub seen: Bits,
-    /// For an entry that can make others void: which entries it has seen.
-    pub before: Option<Bits>,
-}
-
-impl Node {
-    /// The authority that this entry gives to a key.
-    pub(crate) fn gives(&self, key: DeviceId) -> Option<Authority> {
-        let chain = self.used.chain + 1;
-        let id = self.entry.id();
-        let device = |role| Authority {
-            kind: AuthorityKind::Device(role),
-            rank: Rank {
-                depth: self.depth,
-                entry: id,
-                device: true,
-                paper_depth: 0,
-                paper_entry: EntryId::NONE,
-            },
-            chain,
-        };
-        match self.entry.action() {
-            Action::Founded { .. } if key == self.entry.author() => Some(device(Role::Owner)),
-            Action::Founded { paper, .. } if *paper == Some(key) => Some(Authority {
-                kind: AuthorityKind::Paper,
-                rank: self.paper_rank(),
-                chain,
-            }),
-            Action::Added {
-                device: key_, role, ..
-            }
-            | Action::RoleChanged { device: key_, role }
-                if *key_ == key =>
-            {
-                Some(device(*role))
-            }
-            Action::KeyRotated { new, .. } if *new == key => Some(Authority {
-                chain,
-                ..self.used.clone()
-            }),
-            Action::PaperKeySet { key: key_ } if *key_ == key => Some(Authority {
-                kind: AuthorityKind::Paper,
-                rank: self.paper_rank(),
-                chain,
-            }),
-            _ => None,
-        }
-    }
-
-    fn paper_rank(&self) -> Rank {
-        Rank {
-            device: false,
-            paper_depth: self.depth,
-            paper_entry: self.entry.id(),
-            ..self.used.rank.clone()
-        }
-    }
-}
-
-/// Whether an entry concerns who is a member.
-fn is_membership(action: &Action) -> bool {
-    matches!(
-        action,
-        Action::Founded { .. }
-            | Action::Added { .. }
-            | Action::RoleChanged { .. }
-            | Action::Removed { .. }
-            | Action::KeyRotated { .. }
-            | Action::PaperKeySet { .. }
-    )
-}
-
-/// Whether an entry can make others void.
-fn is_strike(action: &Action) -> bool {
-    matches!(
-        action,
-        Action::Removed { .. } | Action::RoleChanged { .. } | Action::PaperKeySet { .. }
-    )
-}
-
 /// The log of one family, as far as this device has it.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -285,17 +167,7 @@ impl Log {
         {
             return Err(Refusal::Entry(EntryError::Form("it begins no family")));
         }
-        let used = Authority {
-            kind: AuthorityKind::Device(Role::Owner),
-            rank: Rank {
-                depth: 0,
-                entry: first.id(),
-                device: true,
-                paper_depth: 0,
-                paper_entry: EntryId::NONE,
-            },
-            chain: 0,
-        };
+        let used = Authority::of_the_founder(first.id());
         let mut log = Self {
             nodes: Vec::new(),
             index: HashMap::new(),

@@ -21,12 +21,7 @@
 
 use std::collections::HashMap;
 
-use super::{
-    Action, AuthorityKind, Node,
-    bits::Bits,
-    entry::{Entry, Role},
-    is_strike,
-};
+use super::{Action, AuthorityKind, Node, bits::Bits, entry::Entry, grant::Role, is_strike};
 use crate::identity::DeviceId;
 
 /// Whether that kind of authority suffices for the entry.
