@@ -1,8 +1,9 @@
 //! The typefaces: found in folders when the shell starts, never linked into it.
 //!
 //! Inter draws Latin, Greek and Cyrillic; Noto Sans CJK draws Chinese and is asked for every glyph
-//! that Inter lacks. The CJK face is large, so it is mapped lazily by the first glyph that needs it:
-//! registering reads its names, and a screen in English never touches its outlines.
+//! that Inter lacks. Reading the names of the CJK faces alone means reading, verifying and unpacking
+//! half a megabyte of them, so they can be registered later than the rest: after the first frame,
+//! where that has no Chinese in it.
 
 use slint::fontique_011::fontique::{
     self, Blob, Collection, FallbackKey, FamilyId, GenericFamily, Script,
@@ -30,20 +31,34 @@ const CHINESE_SCRIPTS: [&[u8; 4]; 7] = [
 ];
 
 /// Only these weights are used; a distribution's folder holds dozens of others.
-const WANTED: [&str; 6] = [
+const WANTED: [&str; 5] = [
     "Inter-Regular",
     "Inter-Medium",
     "Inter-SemiBold",
     "InterDisplay-Light",
     "InterDisplay-SemiBold",
-    "NotoSansCJK",
 ];
 
-/// Registers every wanted font in these folders and their subfolders with Slint.
+/// What the files of the face for Chinese begin with.
+const CHINESE_FACE: &str = "NotoSansCJK";
+
+/// Which faces to register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Faces {
+    /// Those that the design is set in.
+    Design,
+    /// Those for Chinese, after the others.
+    Chinese,
+    /// All at once.
+    All,
+}
+
+/// Registers the wanted fonts in these folders and their subfolders with Slint.
 ///
-/// Call it once, after the Slint platform is set and before the first window. Folders that do not
-/// exist are passed over; a file that is no font is passed over.
-pub fn register(folders: &[PathBuf]) -> Registered {
+/// Call it after the Slint platform is set and before the first window; when that was for the design's
+/// faces alone, once more for Chinese. Folders that do not exist are passed over; a file that is no font
+/// is passed over.
+pub fn register(folders: &[PathBuf], faces: Faces) -> Registered {
     let mut files = Vec::new();
     for folder in folders {
         collect(folder, 3, &mut files);
@@ -51,6 +66,11 @@ pub fn register(folders: &[PathBuf]) -> Registered {
     files.sort();
     // The first folder's copy of a file wins.
     files.dedup_by(|a, b| a.file_name() == b.file_name());
+    files.retain(|file| match faces {
+        Faces::Design => !is_chinese(file),
+        Faces::Chinese => is_chinese(file),
+        Faces::All => true,
+    });
 
     let mut collection = slint::fontique_011::shared_collection();
     let mut registered = Registered::default();
@@ -94,7 +114,12 @@ fn set_fallbacks(collection: &mut Collection, families: &[FamilyId], chinese: &[
         GenericFamily::SystemUi,
         GenericFamily::UiSansSerif,
     ] {
-        collection.set_generic_families(generic, everything());
+        // The faces for Chinese come behind those that may be there already.
+        if families.is_empty() {
+            collection.append_generic_families(generic, everything());
+        } else {
+            collection.set_generic_families(generic, everything());
+        }
     }
     for script in CHINESE_SCRIPTS {
         let key = FallbackKey::new(Script::from_bytes(*script), None);
@@ -118,20 +143,22 @@ fn collect(folder: &Path, depth: u8, files: &mut Vec<PathBuf>) {
     }
 }
 
+fn is_chinese(path: &Path) -> bool {
+    stem(path).starts_with(CHINESE_FACE)
+}
+
+fn stem(path: &Path) -> &str {
+    path.file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default()
+}
+
 fn is_wanted(path: &Path) -> bool {
     let extension = path
         .extension()
         .and_then(|e| e.to_str())
         .unwrap_or_default();
-    let stem = path
-        .file_stem()
-        .and_then(|s| s.to_str())
-        .unwrap_or_default();
-    matches!(extension, "otf" | "ttf" | "ttc")
-        && WANTED.iter().any(|wanted| match *wanted {
-            "NotoSansCJK" => stem.starts_with(wanted),
-            other => stem == other,
-        })
+    matches!(extension, "otf" | "ttf" | "ttc") && (is_chinese(path) || WANTED.contains(&stem(path)))
 }
 
 fn map(path: &Path) -> Option<Blob<u8>> {

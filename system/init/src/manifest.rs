@@ -65,6 +65,9 @@ pub struct Manifest {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Start {
+    /// The start of the device, before everything else: what starts at `boot` is held until this
+    /// service has answered. For the screen, which a person waits for.
+    First,
     /// The start of the device.
     Boot,
     /// The first call of an interface that it serves.

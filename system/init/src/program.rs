@@ -85,10 +85,9 @@ fn process_one() -> ! {
     // in an orderly way rather than have the kernel panic.
     let ended = std::panic::catch_unwind(|| -> Result<Infallible> {
         if boot::initramfs::is_here()? {
-            boot::initramfs::run()
-        } else {
-            run::device()
+            boot::initramfs::run()?;
         }
+        run::device()
     });
     match ended {
         Ok(Ok(never)) => match never {},

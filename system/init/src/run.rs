@@ -46,7 +46,8 @@ pub fn device() -> Result<Infallible> {
     }
     let end = run(
         place,
-        "/system/init".into(),
+        // This very file, wherever it came from: it is in memory, and has no name any more.
+        "/proc/self/exe".into(),
         log.clone(),
         slot,
         Some(events),

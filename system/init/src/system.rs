@@ -7,6 +7,7 @@
 mod capture;
 mod closing;
 mod entry;
+mod first;
 mod hotplug;
 mod kernel;
 pub mod probe;
@@ -37,6 +38,7 @@ use crate::supervise::{Action, Event, State};
 use crate::watch;
 use closing::Closing;
 use entry::Entry;
+use first::Held;
 use probe::Probe;
 
 /// The log, which handlers and tasks share.
@@ -109,6 +111,8 @@ pub struct System {
     watchers: Vec<mpsc::Sender<Status>>,
     probes: Vec<Probe>,
     closing: Option<Closing>,
+    /// Services that start with the device, while another one comes first.
+    held: Option<Held>,
 }
 
 impl System {
@@ -160,6 +164,7 @@ impl System {
             watchers: Vec::new(),
             probes: Vec::new(),
             closing: None,
+            held: None,
         })
     }
 
@@ -180,13 +185,7 @@ impl System {
         let events = events
             .map(|events| watch::events(events).context("watching for devices"))
             .transpose()?;
-        for service in 0..self.services.len() {
-            if self.services[service].starts_at_boot() {
-                self.apply(service, Event::StartAsked);
-            } else {
-                self.await_call(service);
-            }
-        }
+        self.begin_services();
         self.begin_devices();
         loop {
             let deadline = self.deadline();
@@ -220,8 +219,10 @@ impl System {
             .iter()
             .filter_map(|entry| entry.supervisor.as_ref()?.deadline());
         let closing = self.closing.as_ref().map(Closing::deadline);
+        let held = self.held.as_ref().map(Held::deadline);
         services
             .chain(closing)
+            .chain(held)
             .min()
             .map(|deadline| self.begun + deadline)
     }
@@ -246,6 +247,7 @@ impl System {
             }
             self.tell(service, before);
         }
+        self.go_on_starting();
         self.go_on_closing();
     }
 

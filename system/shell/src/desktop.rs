@@ -32,7 +32,7 @@ pub fn run(surroundings: &Surroundings) -> Result<()> {
         .renderer_name("software".into())
         .select()
         .context("opening a window on this desktop")?;
-    ui::fonts::register(&surroundings.fonts());
+    ui::fonts::register(&surroundings.fonts(), ui::fonts::Faces::All);
     let loop_handle = UiLoop::on_foreign_loop(|ui| {
         // Fails only after the window was closed, and then nothing is left to do.
         let _ = slint::invoke_from_event_loop(move || {

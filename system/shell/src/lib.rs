@@ -34,8 +34,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use platform::{Hardware, Platform, ScreenControl, UiLoop};
+use scene::preferences::Preferences;
+use scene::words::Language;
 use scene::{PowerKey, Scene};
 use surroundings::Surroundings;
+use ui::fonts::Faces;
 
 /// How long a display is waited for. Its driver may be loaded while this starts.
 const DISPLAY_PATIENCE: Duration = Duration::from_secs(15);
@@ -52,7 +55,16 @@ pub fn run() -> Result<()> {
     tracing::info!("drawing on {}", found.display.name());
     let mut platform =
         Platform::new(found, surroundings.display.scale).context("making the screen")?;
-    let fonts = ui::fonts::register(&surroundings.fonts());
+    let language = surroundings
+        .data
+        .as_deref()
+        .map_or_else(Preferences::default, Preferences::load)
+        .language;
+    let faces = match language {
+        Language::Chinese => Faces::All,
+        Language::English | Language::Spanish => Faces::Design,
+    };
+    let fonts = ui::fonts::register(&surroundings.fonts(), faces);
     if !fonts.design_family {
         tracing::error!(
             "there are {} typefaces in {:?}, and {} is not among them",
@@ -65,6 +77,10 @@ pub fn run() -> Result<()> {
     let scene = build_scene(&screen, platform.ui(), &surroundings)?;
     platform.draw();
     platform.listen_to_devices();
+    if faces == Faces::Design {
+        // What services and people name may be Chinese in any language.
+        ui::fonts::register(&surroundings.fonts(), Faces::Chinese);
+    }
 
     let listener = scene.clone();
     platform.on_hardware(move |event| take(&listener, event));

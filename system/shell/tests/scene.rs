@@ -36,7 +36,7 @@ impl Phone {
             .into_iter()
             .chain([PathBuf::from("/usr/share/fonts/opentype")])
             .collect();
-        let fonts = ui::fonts::register(&folders);
+        let fonts = ui::fonts::register(&folders, ui::fonts::Faces::All);
         assert!(
             fonts.design_family && fonts.chinese,
             "these tests need the packages fonts-inter and fonts-noto-cjk"

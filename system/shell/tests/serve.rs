@@ -17,7 +17,7 @@ fn with_screen<T: Send + 'static>(
     hang: impl Fn() -> bool,
 ) -> T {
     let screen = Headless::new(540, 1200, 1.5);
-    ui::fonts::register(&["/usr/share/fonts/opentype".into()]);
+    ui::fonts::register(&["/usr/share/fonts/opentype".into()], ui::fonts::Faces::All);
     let clock = screen.screen();
     let surroundings = Surroundings {
         ui: screen.ui(),

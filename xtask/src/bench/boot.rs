@@ -2,7 +2,8 @@
 //!
 //! Four machines are compared, each started the same way, in turns, so that whatever slows this
 //! computer for a while slows all of them: our system, the same kernel with an init that only waits for
-//! the display, and the peer with either kernel.
+//! the display, and the peer with either kernel. Ours is also started by firmware, which is how
+//! a device starts; that figure stands by itself.
 
 use std::{
     collections::BTreeMap,
@@ -25,6 +26,9 @@ use crate::{
     progress::Progress,
 };
 
+/// A start by firmware is only reported, and takes long.
+const FIRMWARE_ROUNDS: usize = 3;
+
 /// How long one start may take, the slowest of all on a busy computer included.
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -37,6 +41,8 @@ const CLOCK: [&str; 2] = ["-rtc", "base=2026-01-01T12:00:03"];
 pub enum Subject {
     /// Our system, up to the lock screen.
     Ours,
+    /// The same, started by firmware as a device is.
+    Firmware,
     /// Our kernel and an init that only waits for the display.
     DisplayOnly,
     /// The peer, up to its shell.
@@ -47,6 +53,7 @@ impl Subject {
     fn words(self) -> &'static str {
         match self {
             Self::Ours => "our system",
+            Self::Firmware => "our system, started by firmware",
             Self::DisplayOnly => "an init that only waits for the display",
             Self::Peer(PeerKernel::Ours) => "the peer with our kernel",
             Self::Peer(PeerKernel::Debian) => "the peer with Debian's kernel",
@@ -91,22 +98,24 @@ impl<'a> Starter<'a> {
     /// What can be started here.
     #[must_use]
     pub fn subjects(&self) -> Vec<Subject> {
-        let mut subjects = vec![Subject::Ours, Subject::DisplayOnly];
+        let mut subjects = vec![Subject::Ours, Subject::DisplayOnly, Subject::Firmware];
         if self.peer.is_some() {
             subjects.extend([PeerKernel::Ours, PeerKernel::Debian].map(Subject::Peer));
         }
         subjects
     }
 
-    /// Starts a machine without firmware, from a disk as it was made; `extra` is added to the
-    /// kernel's command line.
+    /// Starts a machine from a disk as it was made; `extra` is added to the kernel's command line,
+    /// except by firmware, which takes that from the disk.
     ///
     /// # Errors
     ///
     /// Fails when there is no peer to be started, or QEMU does not start.
     pub fn start(&self, subject: Subject, extra: &str) -> Result<Machine> {
-        let mut options =
-            Options::new(self.image, &self.disk, &self.folder.join("machine"))?.direct(self.image);
+        let mut options = Options::new(self.image, &self.disk, &self.folder.join("machine"))?;
+        if subject != Subject::Firmware {
+            options = options.direct(self.image);
+        }
         options.disk = Disk::Forgetful(self.disk.clone());
         options.accelerator = Some(self.accelerator);
         options
@@ -114,10 +123,10 @@ impl<'a> Starter<'a> {
             .extend(flips::ARGUMENTS.into_iter().chain(CLOCK).map(str::to_owned));
         let mut line = match &options.boot {
             Boot::Direct { command_line, .. } => command_line.clone(),
-            Boot::Firmware => bail!("a machine of the bench starts without firmware"),
+            Boot::Firmware => String::new(),
         };
         match subject {
-            Subject::Ours => {}
+            Subject::Ours | Subject::Firmware => {}
             Subject::DisplayOnly => line += " hyper.bench=display-only",
             Subject::Peer(kernel) => {
                 let peer = self.peer.context("the peer was left out")?;
@@ -195,6 +204,10 @@ pub fn times(
     rounds: usize,
     progress: &Progress,
 ) -> BTreeMap<Subject, Result<Vec<f64>>> {
+    let round_of = |subject: Subject| match subject {
+        Subject::Firmware => rounds.min(FIRMWARE_ROUNDS),
+        _ => rounds,
+    };
     let mut times: BTreeMap<Subject, Result<Vec<f64>>> = starter
         .subjects()
         .into_iter()
@@ -203,10 +216,19 @@ pub fn times(
     for round in 1..=rounds {
         for (subject, times) in &mut times {
             let Ok(list) = times else { continue };
+            if round > round_of(*subject) {
+                continue;
+            }
             let what = format!("start {round} of {rounds}: {}", subject.words());
             match progress.step(&what, || starter.time(*subject)) {
-                Ok(time) => list.push(time),
-                Err(error) => *times = Err(error.context(subject.words())),
+                Ok(time) => {
+                    progress.note(&format!("{}: {time:.2} s", subject.words()));
+                    list.push(time);
+                }
+                Err(error) => {
+                    progress.note(&format!("{}: {error:#}", subject.words()));
+                    *times = Err(error.context(subject.words()));
+                }
             }
         }
     }
@@ -236,8 +258,14 @@ pub fn figures(times: &BTreeMap<Subject, Result<Vec<f64>>>) -> Vec<Figure> {
         (Err(reason), _) => Figure::missing(name, "", reason).at_most(limit),
         (_, Err(reason)) => Figure::missing(name, "", &reason).at_most(limit),
     };
+    let firmware = "start by firmware to lock screen";
+    let firmware = match value(times, Subject::Firmware) {
+        Ok(time) => Figure::measured(firmware, time, "s"),
+        Err(reason) => Figure::missing(firmware, "s", &reason),
+    };
     vec![
         seconds,
+        firmware,
         ratio(
             "… over an init that only waits for the display",
             Subject::DisplayOnly,
@@ -258,7 +286,7 @@ pub fn figures(times: &BTreeMap<Subject, Result<Vec<f64>>>) -> Vec<Figure> {
 
 fn value(times: &BTreeMap<Subject, Result<Vec<f64>>>, subject: Subject) -> Result<f64, String> {
     match times.get(&subject) {
-        None => Err("the peer was left out".to_owned()),
+        None => Err("it was left out".to_owned()),
         Some(Err(error)) => Err(format!("{error:#}")),
         Some(Ok(times)) => median(times).ok_or_else(|| "it was never started".to_owned()),
     }
@@ -292,9 +320,10 @@ mod tests {
         ]);
         let figures = figures(&times);
         assert_eq!(figures[0].value, Some(3.0));
-        assert_eq!((figures[1].value, figures[1].met), (Some(1.5), Some(false)));
-        assert_eq!(figures[2].met, None);
-        assert!(figures[2].note.as_ref().unwrap().contains("no screen"));
-        assert!(figures[3].note.as_ref().unwrap().contains("left out"));
+        assert_eq!(figures[1].value, None);
+        assert_eq!((figures[2].value, figures[2].met), (Some(1.5), Some(false)));
+        assert_eq!(figures[3].met, None);
+        assert!(figures[3].note.as_ref().unwrap().contains("no screen"));
+        assert!(figures[4].note.as_ref().unwrap().contains("left out"));
     }
 }

@@ -13,7 +13,7 @@ use super::{
     table::{Figure, median, percentile},
     wave,
 };
-use crate::machine::{Machine, Point};
+use crate::machine::Machine;
 
 /// How long the idle device is watched.
 const IDLE: Duration = Duration::from_secs(60);
@@ -21,13 +21,27 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How long a device that has just started may still have something to do.
 const SETTLING: Duration = Duration::from_secs(30);
 
-/// How often the screen is touched, drawn anew, and a service killed.
+/// How often the bus is asked inside the device.
+const CALLS: usize = 500;
+
+/// Between two touches.
+const BETWEEN_TOUCHES: Duration = Duration::from_millis(900);
+
+/// How often the screen is touched and drawn anew.
 const TOUCHES: usize = 40;
 const REDRAWS: usize = 20;
-const KILLS: usize = 3;
 
-/// How long a service must run until its back-off begins anew: `steady` in its manifest, and a bit.
-const STEADY: Duration = Duration::from_secs(62);
+/// What is killed, and a question that only it can answer. Each once: one that ends again and again
+/// is started again later and later, as its manifest says.
+const KILLED: [(&str, &str); 3] = [
+    ("settings", "call settings.get '\"appearance.accent\"'"),
+    ("network", "call network.status"),
+    ("time", "call time.status"),
+];
+
+/// In logical pixels: an app on the home screen, and the arrow that leads back from it.
+const APP: (f64, f64) = (60.0, 460.0);
+const BACK: (f64, f64) = (32.0, 60.0);
 
 /// Asks and reads the answer.
 fn call(machine: &mut Machine, line: &str) -> Result<Value> {
@@ -129,14 +143,20 @@ pub fn idle(machine: &mut Machine) -> Result<Vec<Figure>> {
 /// # Errors
 ///
 /// Fails when the device does not answer.
-pub fn touch(machine: &mut Machine, place: Point) -> Result<Figure> {
+pub fn touch(machine: &mut Machine) -> Result<Figure> {
     let name = "touch to page flip, median";
+    machine.wait_for_page("home")?;
     machine.hyper("call screen.reset-statistics")?;
-    for _ in 0..TOUCHES {
+    for touch in 0..TOUCHES {
+        let (x, y) = if touch % 2 == 0 { APP } else { BACK };
+        let place = machine.logical(x, y);
         machine.tap(place)?;
         // The next finger comes when the last one's traces are gone, as a person's does.
-        thread::sleep(Duration::from_millis(700));
+        thread::sleep(BETWEEN_TOUCHES);
     }
+    machine
+        .wait_for_page("home")
+        .context("an app was opened and left again by touch")?;
     let statistics = call(machine, "call screen.statistics")?;
     let times: Vec<f64> = statistics["touch-to-flip"]
         .as_array()
@@ -145,6 +165,11 @@ pub fn touch(machine: &mut Machine, place: Point) -> Result<Figure> {
         .filter_map(Value::as_f64)
         .map(|microseconds| microseconds / 1000.0)
         .collect();
+    // Each finger shows where it is, at the least.
+    if times.len() < TOUCHES {
+        let reason = format!("{TOUCHES} touches led to {} page flips", times.len());
+        return Ok(Figure::missing(name, "ms", &reason).at_most(80.0));
+    }
     let (Some(middle), Some(late)) = (median(&times), percentile(&times, 0.95)) else {
         return Ok(Figure::missing(name, "ms", "no touch led to a page flip").at_most(80.0));
     };
@@ -191,43 +216,57 @@ pub fn redraw(machine: &mut Machine) -> Result<Figure> {
 }
 
 /// From the moment before a service is killed until it has answered again, seen from this computer.
+/// The kill answers when the process is gone, so no answer can be the old process's.
 ///
 /// # Errors
 ///
 /// Fails when the device does not answer.
 pub fn killed(machine: &mut Machine) -> Result<Figure> {
-    const QUESTION: &str = "call settings.get '\"appearance.accent\"'";
+    let name = "a killed service answers again";
     let mut times = Vec::new();
-    let mut alone = Vec::new();
-    for _ in 0..KILLS {
+    let mut parts = Vec::new();
+    for (service, question) in KILLED {
         let begin = Instant::now();
-        machine.hyper(QUESTION)?;
-        alone.push(begin.elapsed().as_secs_f64() * 1000.0);
+        machine.hyper(question)?;
+        let alone = begin.elapsed().as_secs_f64() * 1000.0;
 
         let begin = Instant::now();
-        machine.hyper("kill settings")?;
-        machine.wait_for_answer(QUESTION, |answer| !answer.trim().is_empty())?;
-        times.push(begin.elapsed().as_secs_f64() * 1000.0);
-        // So that each kill is a first one.
-        thread::sleep(STEADY);
+        machine.hyper(&format!("kill {service}"))?;
+        machine.wait_for_answer(question, |answer| !answer.trim().is_empty())?;
+        let time = begin.elapsed().as_secs_f64() * 1000.0;
+        times.push(time);
+        parts.push((
+            service,
+            format!("{time:.1} ms; the same question without a kill {alone:.1} ms"),
+        ));
     }
     let Some(middle) = median(&times) else {
-        return Ok(Figure::missing(
-            "a killed service answers again",
-            "ms",
-            "it was never killed",
-        ));
+        return Ok(Figure::missing(name, "ms", "nothing was killed"));
     };
-    Ok(
-        Figure::measured("a killed service answers again", middle, "ms")
-            .at_most(100.0)
-            .note(
-                "from before the command that kills it to its first answer, both over the console",
-            )
-            .part(
-                "the same question without a kill",
-                format!("{:.1} ms", median(&alone).unwrap_or_default()),
-            )
-            .part("kills", times.len().to_string()),
-    )
+    let figure = Figure::measured(name, middle, "ms").at_most(100.0).note(
+        "median; from before the command that kills it to its first answer, both over the console",
+    );
+    Ok(parts
+        .into_iter()
+        .fold(figure, |figure, (service, text)| figure.part(service, text)))
+}
+
+/// A call over the bus inside the device, by its own clock: the console's program asks `settings`
+/// for a value, over a connection that is kept.
+///
+/// # Errors
+///
+/// Fails when the device does not answer.
+pub fn call_inside(machine: &mut Machine) -> Result<Figure> {
+    let answer = machine.hyper(&format!(
+        "call --times {CALLS} settings.get '\"appearance.accent\"'"
+    ))?;
+    let figure = answer
+        .split_whitespace()
+        .zip(answer.split_whitespace().skip(1))
+        .find(|(_, unit)| *unit == "µs")
+        .and_then(|(number, _)| number.parse().ok());
+    let time: f64 = figure.with_context(|| format!("there is no time in {answer:?}"))?;
+    Ok(Figure::measured("a bus call inside the device", time, "µs")
+        .note(format!("median of {CALLS}, one after the other")))
 }

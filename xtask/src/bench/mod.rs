@@ -116,6 +116,7 @@ pub fn run(
 
     let times = boot::times(&starter, arguments.rounds, progress);
     table.figures.extend(boot::figures(&times));
+    tell(&table.figures, progress);
     table.figures.push(root_size(image, peer.as_ref()));
     if !arguments.only_start {
         table.figures.push(widest_root(root, progress));
@@ -147,10 +148,21 @@ fn running_figures(
         let idle = progress.step("the idle peer (2 minutes and a half)", || {
             peer_figures(starter)
         });
-        figures.extend(idle.unwrap_or_else(|error| missing("the idle peer", &error)));
+        let idle = idle.unwrap_or_else(|error| missing("the idle peer", &error));
+        tell(&idle, progress);
+        figures.extend(idle);
     }
-    figures.push(bus(root, progress));
+    let bus = bus(root, progress);
+    tell(std::slice::from_ref(&bus), progress);
+    figures.push(bus);
     figures
+}
+
+/// Says figures as they come: a run takes long, and may be cut short. All of them stand in the table.
+fn tell(figures: &[Figure], progress: &Progress) {
+    for figure in figures {
+        progress.note(&figure.line());
+    }
 }
 
 /// What the figures depend on beside us.
@@ -236,16 +248,17 @@ fn own_figures(starter: &Starter<'_>, progress: &Progress) -> Result<Vec<Figure>
     machine.hyper("settings set display.screen-off-after 0")?;
     unlock(&mut machine)?;
     let mut figures = Vec::new();
-    let mut attempt = |name: &str, unit, result: Result<Vec<Figure>>| match result {
-        Ok(new) => figures.extend(new),
-        Err(error) => figures.push(Figure::missing(name, unit, &format!("{error:#}"))),
+    let mut attempt = |name: &str, unit, result: Result<Vec<Figure>>| {
+        let new =
+            result.unwrap_or_else(|error| vec![Figure::missing(name, unit, &format!("{error:#}"))]);
+        tell(&new, progress);
+        figures.extend(new);
     };
     let idle = progress.step("the idle device (1 minute and a half)", || {
         device::idle(&mut machine)
     });
     attempt("memory and CPU when idle", "", idle);
-    let place = machine.logical(180.0, 400.0);
-    let touch = progress.step("touching", || device::touch(&mut machine, place));
+    let touch = progress.step("touching", || device::touch(&mut machine));
     attempt("touch to page flip", "ms", touch.map(|figure| vec![figure]));
     let redraw = progress.step("drawing", || device::redraw(&mut machine));
     attempt(
@@ -253,7 +266,15 @@ fn own_figures(starter: &Starter<'_>, progress: &Progress) -> Result<Vec<Figure>
         "ms",
         redraw.map(|figure| vec![figure]),
     );
-    let killed = progress.step("killing a service", || device::killed(&mut machine));
+    let call = progress.step("calling over the bus inside", || {
+        device::call_inside(&mut machine)
+    });
+    attempt(
+        "a bus call inside the device",
+        "µs",
+        call.map(|figure| vec![figure]),
+    );
+    let killed = progress.step("killing services", || device::killed(&mut machine));
     attempt(
         "a killed service answers again",
         "ms",

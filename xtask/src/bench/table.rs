@@ -70,6 +70,21 @@ impl Figure {
         self
     }
 
+    /// The figure in one line, without its parts.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let Some(value) = self.value else {
+            let reason = self.note.as_deref().unwrap_or("not measured");
+            return format!("{}: {reason}", self.name);
+        };
+        let verdict = match (self.at_most, self.met) {
+            (Some(limit), Some(true)) => format!(", ≤ {}: met", self.shown(limit)),
+            (Some(limit), _) => format!(", ≤ {}: NOT MET", self.shown(limit)),
+            (None, _) => String::new(),
+        };
+        format!("{}: {}{verdict}", self.name, self.shown(value))
+    }
+
     fn shown(&self, value: f64) -> String {
         let digits = match value.abs() {
             size if size >= 100.0 => 0,
@@ -213,6 +228,20 @@ mod tests {
         );
         assert_eq!(Figure::measured("a", 1.0, "").met, None);
         assert_eq!(Figure::missing("a", "ms", "no peer").at_most(1.0).met, None);
+    }
+
+    #[test]
+    fn a_figure_in_a_line_says_what_the_table_does() {
+        let line = |figure: Figure| figure.line();
+        assert_eq!(
+            line(Figure::measured("a", 1.31, "").at_most(1.3)),
+            "a: 1.31×, ≤ 1.30×: NOT MET"
+        );
+        assert_eq!(line(Figure::measured("a", 12.0, "ms")), "a: 12.0 ms");
+        assert_eq!(
+            line(Figure::missing("a", "ms", "no peer").at_most(1.0)),
+            "a: not measured: no peer"
+        );
     }
 
     #[test]

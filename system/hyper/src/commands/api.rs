@@ -1,6 +1,7 @@
 //! Interfaces by name.
 
 use std::io::Write;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use bus::dynamic::{Answer, Api, Returns, is_error, text};
@@ -31,6 +32,32 @@ pub async fn health(interface: &str, out: &mut impl Write) -> Result<()> {
         Ok(()) => Ok(writeln!(out, "well")?),
         Err(reason) => bail!("the service behind {} is not well: {reason}", interface.id),
     }
+}
+
+/// Calls a function again and again and prints how long a call takes.
+pub async fn time(
+    bus: &bus::Client,
+    function: &str,
+    arguments: &[String],
+    times: u32,
+    out: &mut impl Write,
+) -> Result<()> {
+    let function = Api::new()?.function(function)?;
+    let arguments = function.arguments(arguments)?;
+    let mut taken = Vec::new();
+    for _ in 0..times {
+        let begin = Instant::now();
+        if let Answer::Stream(_) = function.call(bus, &arguments).await? {
+            bail!("a stream has no one answer whose time could be told");
+        }
+        taken.push(begin.elapsed());
+    }
+    taken.sort_unstable();
+    let Some(median) = taken.get(taken.len() / 2) else {
+        bail!("it was called no times");
+    };
+    let microseconds = median.as_secs_f64() * 1e6;
+    writeln!(out, "{microseconds:.1} µs, the median of {times} calls").context("printing")
 }
 
 /// Whether a function answers a stream.

@@ -42,6 +42,9 @@ pub enum Command {
         /// Values in WAVE, such as `text("blue")`; the quotes of a plain text may be left out
         #[arg(allow_hyphen_values = true)]
         arguments: Vec<String>,
+        /// Call it so often, one after the other, and print how long a call takes
+        #[arg(long, value_name = "NUMBER")]
+        times: Option<u32>,
     },
     /// List the services with what they use, or one with its sandbox
     Services {
@@ -174,7 +177,13 @@ impl Command {
             Self::Call {
                 function,
                 arguments,
+                times: None,
             } => api::call(bus, &function, &arguments, out).await,
+            Self::Call {
+                function,
+                arguments,
+                times: Some(times),
+            } => api::time(bus, &function, &arguments, times, out).await,
             Self::Services { name: None } => services::list(bus, out).await,
             Self::Services { name: Some(name) } => services::show(bus, &name, out).await,
             Self::Start { name } => {

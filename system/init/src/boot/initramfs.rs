@@ -1,9 +1,6 @@
 //! The first stage, in the initramfs: find the root, have it verified, and go there.
 
-use std::convert::Infallible;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -36,12 +33,15 @@ pub fn is_here() -> Result<bool> {
     Ok(matches!(root.f_type as i64, RAMFS | TMPFS))
 }
 
-/// Does all that there is to do in the initramfs and runs `/system/init` of the root in the place
-/// of this program.
+/// Does all that there is to do in the initramfs and goes to the root.
+///
+/// This program goes on as process 1 there. To run a copy of it from the root would be to read,
+/// verify, load and (under emulation) translate once more what is here already, and what firmware
+/// has verified.
 ///
 /// # Errors
 /// When the root cannot be found, verified or mounted: the device cannot start from this slot.
-pub fn run() -> Result<Infallible> {
+pub fn run() -> Result<()> {
     mount_basics()?;
     let events = UeventSocket::open()?;
     let text =
@@ -78,9 +78,7 @@ pub fn run() -> Result<Infallible> {
         MountFlags::RDONLY | MountFlags::NODEV,
         "",
     )?;
-    switch_root()?;
-    let error = Command::new("/system/init").exec();
-    Err(error).context("running /system/init of the root")
+    switch_root()
 }
 
 /// Makes the mounted root the root of everything, and frees the memory of the initramfs.

@@ -11,8 +11,9 @@ use anyhow::{Context as _, Result};
 use rustix::process::{Signal, WaitStatus};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use super::request::Refusal;
 use super::{Message, SharedLog, capture, pid};
 use crate::cgroup::{Group, Usage};
 use crate::log::Level;
@@ -62,6 +63,8 @@ pub(super) struct Process {
     pub announced: bool,
     /// What it prints and the status pipe, until their readers take them.
     pipes: Option<[OwnedFd; 3]>,
+    /// Who waits for its end.
+    waiting: Vec<oneshot::Sender<Result<(), Refusal>>>,
 }
 
 /// One service at work.
@@ -181,10 +184,9 @@ impl Entry {
         std::os::unix::fs::symlink(socket, link)
     }
 
-    pub(super) fn starts_at_boot(&self) -> bool {
-        self.manifest
-            .as_ref()
-            .is_ok_and(|manifest| manifest.start == Start::Boot)
+    /// What starts it; a broken one is started by nothing.
+    pub(super) fn starts(&self) -> Option<Start> {
+        self.manifest.as_ref().ok().map(|manifest| manifest.start)
     }
 
     /// Where the service stands; a broken one counts as stopped.
@@ -258,6 +260,7 @@ impl Entry {
             ended: None,
             announced: false,
             pipes: Some([output, errors, status]),
+            waiting: Vec::new(),
         });
         Ok(())
     }
@@ -366,6 +369,15 @@ impl Entry {
         }
     }
 
+    /// Sends SIGKILL, and has the answer wait until the process has been taken in. Until then the
+    /// dying process may still take a call.
+    pub(super) fn end(&mut self, answer: oneshot::Sender<Result<(), Refusal>>) {
+        self.signal(Signal::KILL);
+        if let Some(process) = &mut self.process {
+            process.waiting.push(answer);
+        }
+    }
+
     /// Ends the process and all that it started.
     pub(super) fn kill(&self) {
         if let Some(group) = &self.group {
@@ -381,7 +393,12 @@ impl Entry {
         if let Some(group) = &self.group {
             let _ = group.kill();
         }
-        self.process = None;
+        if let Some(process) = self.process.take() {
+            for waiting in process.waiting {
+                // Who asked may be gone, too.
+                let _ = waiting.send(Ok(()));
+            }
+        }
         self.health = None;
     }
 

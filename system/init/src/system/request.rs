@@ -8,6 +8,9 @@ use super::{End, Status, System};
 use crate::log::Level;
 use crate::supervise::Event;
 
+/// SIGKILL, as the kernel numbers it.
+const SIGKILL: i32 = Signal::KILL.as_raw();
+
 /// Watchers that fall behind by so many changes are dropped.
 const WATCHER_ROOM: usize = 256;
 
@@ -78,7 +81,11 @@ impl System {
                 }
             }
             Request::Service(name, wish, who, answer) => {
-                let _ = answer.send(self.grant_wish(&name, wish, &who));
+                let granted = self.grant_wish(&name, wish, &who);
+                match (wish, &granted) {
+                    (Wish::Signal(SIGKILL), Ok(service)) => self.services[*service].end(answer),
+                    _ => drop(answer.send(granted.map(drop))),
+                }
             }
             Request::Probe(name, order, who, answer) => {
                 let _ = answer.send(self.probe(&name, order, &who));
@@ -112,7 +119,7 @@ impl System {
             .ok_or_else(|| Refusal::Unknown(name.to_owned()))
     }
 
-    fn grant_wish(&mut self, name: &str, wish: Wish, who: &str) -> Result<(), Refusal> {
+    fn grant_wish(&mut self, name: &str, wish: Wish, who: &str) -> Result<usize, Refusal> {
         let service = self.find(name)?;
         if self.closing.is_some() {
             return Err(Refusal::Impossible("the system is about to end".into()));
@@ -134,11 +141,13 @@ impl System {
                 if entry.process.is_none() {
                     return Err(Refusal::Impossible(format!("{name} has no process")));
                 }
-                entry.signal(signal);
-                return Ok(());
+                if signal != Signal::KILL {
+                    entry.signal(signal);
+                }
+                return Ok(service);
             }
         };
         self.apply(service, event);
-        Ok(())
+        Ok(service)
     }
 }

@@ -37,7 +37,6 @@ impl Scene {
         self.present_pairing();
         self.present_release();
         self.present_notifications();
-        self.search_zones("");
     }
 
     /// The time in the owner's zone.

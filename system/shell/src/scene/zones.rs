@@ -1,7 +1,8 @@
 //! Time zones: those of the release, and how a person finds theirs.
 
 use jiff::{Timestamp, tz::TimeZone, tz::TimeZoneDatabase};
-use std::path::Path;
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
 
 /// A zone as the list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,22 +49,51 @@ const FIRST: [&str; 24] = [
 const MOST: usize = 40;
 
 /// The zones of the release.
+///
+/// The owner's own zone is read from its file alone. The list of all is made by walking through some
+/// six hundred files, and by the first who asks for it: the first frame never does.
 #[derive(Debug, Clone)]
-pub struct Zones(TimeZoneDatabase);
+pub struct Zones {
+    folder: PathBuf,
+    all: OnceCell<TimeZoneDatabase>,
+}
 
 impl Zones {
     /// The zones in `share/zoneinfo` of the system's folder; where there are none, those of the
     /// machine that the shell runs on.
     pub fn of(system: &Path) -> Self {
-        Self(
-            TimeZoneDatabase::from_dir(system.join("share/zoneinfo"))
-                .unwrap_or_else(|_| TimeZoneDatabase::from_env()),
-        )
+        Self {
+            folder: system.join("share/zoneinfo"),
+            all: OnceCell::new(),
+        }
+    }
+
+    fn all(&self) -> &TimeZoneDatabase {
+        self.all.get_or_init(|| {
+            TimeZoneDatabase::from_dir(&self.folder)
+                .unwrap_or_else(|_| TimeZoneDatabase::from_env())
+        })
+    }
+
+    /// The zone in the file of that name.
+    fn read(&self, name: &str) -> Option<TimeZone> {
+        // Names come from a setting; they never lead out of the folder.
+        let plain = |part: &str| !part.is_empty() && !part.starts_with('.');
+        if !name.split('/').all(plain) {
+            return None;
+        }
+        let data = std::fs::read(self.folder.join(name)).ok()?;
+        TimeZone::tzif(name, &data).ok()
     }
 
     /// A zone by its name; UTC for a name that this release does not have.
     pub fn get(&self, name: &str) -> TimeZone {
-        self.0.get(name).unwrap_or(TimeZone::UTC)
+        if name == "Etc/UTC" {
+            return TimeZone::UTC;
+        }
+        self.read(name)
+            .or_else(|| self.all().get(name).ok())
+            .unwrap_or(TimeZone::UTC)
     }
 
     /// The zones whose name has every word that was typed, at most 40, west to east where nothing
@@ -78,7 +108,7 @@ impl Zones {
             return FIRST.iter().filter_map(|id| self.listed(id, now)).collect();
         }
         let mut found: Vec<Listed> = self
-            .0
+            .all()
             .available()
             .filter(|name| {
                 let name = name.as_str();
@@ -99,7 +129,7 @@ impl Zones {
     }
 
     fn listed(&self, id: &str, now: Timestamp) -> Option<Listed> {
-        let zone = self.0.get(id).ok()?;
+        let zone = self.all().get(id).ok()?;
         let (region, city) = id.rsplit_once('/').unwrap_or(("", id));
         let seconds = zone.to_offset(now).seconds();
         let (sign, seconds) = if seconds < 0 {
@@ -140,6 +170,21 @@ mod tests {
                 .any(|z| z.id == "America/New_York")
         );
         assert!(zones().search("nowhere at all", now).is_empty());
+    }
+
+    #[test]
+    fn a_zone_of_the_release_is_read_from_its_own_file() {
+        let system = tempfile::tempdir().unwrap();
+        let folder = system.path().join("share/zoneinfo/Europe");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy("/usr/share/zoneinfo/Europe/Madrid", folder.join("Madrid")).unwrap();
+        let zones = Zones::of(system.path());
+        let winter = Timestamp::from_second(1_795_000_000).unwrap();
+        let madrid = zones.get("Europe/Madrid");
+        assert_eq!(madrid.to_offset(winter).seconds(), 3600);
+        assert!(zones.all.get().is_none(), "all zones were looked through");
+        assert_eq!(zones.read("../zoneinfo/Europe/Madrid"), None);
+        assert_eq!(zones.read("/usr/share/zoneinfo/Europe/Madrid"), None);
     }
 
     #[test]
