@@ -1,5 +1,6 @@
 //! From the kernel to a system that services can run on.
 
+pub mod ahead;
 pub mod data;
 pub mod initramfs;
 pub mod mount;

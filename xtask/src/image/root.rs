@@ -131,16 +131,32 @@ fn stage_configuration(
 
     let services = system.join("services");
     paths::create(&services)?;
+    let mut ahead = String::new();
     for service in product
         .services
         .iter()
         .filter(|service| options.development || *service != "console")
     {
         let manifest = manifest(root, service)?;
-        fs::copy(&manifest, services.join(format!("{service}.toml")))
-            .with_context(|| format!("copying {}", manifest.display()))?;
+        let text = fs::read_to_string(&manifest)
+            .with_context(|| format!("reading {}", manifest.display()))?;
+        let start: Beginning =
+            toml::from_str(&text).with_context(|| format!("in {}", manifest.display()))?;
+        if start.start.as_deref() == Some("first") {
+            ahead += &format!("{}\n", start.program);
+        }
+        let to = services.join(format!("{service}.toml"));
+        fs::write(&to, text).with_context(|| format!("writing {}", to.display()))?;
     }
-    Ok(())
+    let to = system.join("read-ahead");
+    fs::write(&to, ahead).with_context(|| format!("writing {}", to.display()))
+}
+
+/// What of a manifest decides whether `init` reads its program before it is run.
+#[derive(serde::Deserialize)]
+struct Beginning {
+    program: String,
+    start: Option<String>,
 }
 
 /// The manifest of a service: `system/CRATE/services/NAME.toml`.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use rustix::mount::MountFlags;
 
 use super::mount::{mount, mount_basics};
-use super::verity;
+use super::{ahead, verity};
 use crate::command_line::CommandLine;
 use crate::device::uevent::UeventSocket;
 use crate::device::{display, module, partition};
@@ -78,7 +78,9 @@ pub fn run() -> Result<()> {
         MountFlags::RDONLY | MountFlags::NODEV,
         "",
     )?;
-    switch_root()
+    switch_root()?;
+    ahead::begin();
+    Ok(())
 }
 
 /// Makes the mounted root the root of everything, and frees the memory of the initramfs.
