@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process;
+use crate::{process, progress::Progress};
 
 /// What the machine is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,15 +239,17 @@ fn agreed() -> Result<bool> {
 }
 
 fn install(packages: &[&str]) -> Result<()> {
-    process::run_visibly(as_root("apt-get")?.args(["--quiet", "update"]))?;
-    // By env, because sudo passes no environment on.
-    process::run_visibly(
-        as_root("env")?
-            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"])
-            .args(["--yes", "--no-install-recommends", "install"])
-            .args(packages),
-    )
-    .with_context(|| format!("installing {}", packages.join(" ")))
+    Progress::default().noisy_step("installing packages", || {
+        process::run_visibly(as_root("apt-get")?.args(["--quiet", "update"]))?;
+        // By env, because sudo passes no environment on.
+        process::run_visibly(
+            as_root("env")?
+                .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"])
+                .args(["--yes", "--no-install-recommends", "install"])
+                .args(packages),
+        )
+        .with_context(|| format!("installing {}", packages.join(" ")))
+    })
 }
 
 /// A command that runs as root: through sudo when we are not.
