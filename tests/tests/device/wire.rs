@@ -52,3 +52,14 @@ pub fn nothing_is_contacted_but_what_the_network_offered(phone: &mut Shared) -> 
     );
     Ok(())
 }
+
+/// Whether the table of services says that `service` runs, or waits for a call.
+fn is_ready(table: &str, service: &str) -> bool {
+    table.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        words.next() == Some(service)
+            && words
+                .next()
+                .is_some_and(|state| state == "running" || state == "waiting")
+    })
+}
