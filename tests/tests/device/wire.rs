@@ -28,7 +28,12 @@ pub fn nothing_is_contacted_but_what_the_network_offered(phone: &mut Shared) -> 
     // The console is who is asked to.
     for service in services.iter().filter(|service| *service != "console") {
         machine.hyper(&format!("call services.restart '\"{service}\"'"))?;
-        machine.wait_for_answer("services", |table| is_in_state(table, service, "running"))?;
+        // One that is started by a call waits for the next.
+        machine.wait_for_answer("services", |table| {
+            ["running", "waiting"]
+                .iter()
+                .any(|state| is_in_state(table, service, state))
+        })?;
     }
     machine.wait_for_answer("network", connected)?;
     // Time that passes is what is tested here: whoever calls home does so when nobody looks.
@@ -51,15 +56,4 @@ pub fn nothing_is_contacted_but_what_the_network_offered(phone: &mut Shared) -> 
         path.display()
     );
     Ok(())
-}
-
-/// Whether the table of services says that `service` runs, or waits for a call.
-fn is_ready(table: &str, service: &str) -> bool {
-    table.lines().any(|line| {
-        let mut words = line.split_whitespace();
-        words.next() == Some(service)
-            && words
-                .next()
-                .is_some_and(|state| state == "running" || state == "waiting")
-    })
 }
