@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 /// Takes an update to the thread of the screen.
 pub type Sink = Arc<dyn Fn(Update) + Send + Sync>;
@@ -19,12 +20,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The screen's end of the thread. Dropping it ends the thread.
 #[derive(Debug, Clone)]
-pub struct Link(UnboundedSender<Request>);
+pub struct Link {
+    requests: UnboundedSender<Request>,
+    look: watch::Sender<bool>,
+}
 
 impl Link {
     /// Starts the thread.
     pub fn start(client: Client, sink: Sink) -> std::io::Result<Self> {
         let (sender, requests) = unbounded_channel();
+        let (look, looking) = watch::channel(false);
         std::thread::Builder::new()
             .name("services".into())
             .spawn(move || {
@@ -32,21 +37,36 @@ impl Link {
                     .enable_all()
                     .build()
                 {
-                    Ok(runtime) => runtime.block_on(run(client, sink, requests)),
+                    Ok(runtime) => runtime.block_on(run(client, sink, requests, looking)),
                     Err(error) => tracing::error!("cannot start the thread for services: {error}"),
                 }
             })?;
-        Ok(Self(sender))
+        Ok(Self {
+            requests: sender,
+            look,
+        })
     }
 
     /// Asks for something. What comes of it arrives as updates.
     pub fn ask(&self, request: Request) {
         // The thread ends only when every `Link` is gone or the process is ending.
-        let _ = self.0.send(request);
+        let _ = self.requests.send(request);
+    }
+
+    /// Whether to look for devices nearby that are open for pairing. That sends packets, so it
+    /// lasts only while somebody reads what is found.
+    pub fn look_nearby(&self, on: bool) {
+        self.look
+            .send_if_modified(|looking| std::mem::replace(looking, on) != on);
     }
 }
 
-async fn run(client: Client, sink: Sink, mut requests: UnboundedReceiver<Request>) {
+async fn run(
+    client: Client,
+    sink: Sink,
+    mut requests: UnboundedReceiver<Request>,
+    looking: watch::Receiver<bool>,
+) {
     let local = tokio::task::LocalSet::new();
     let watches = async {
         tokio::join!(
@@ -57,7 +77,7 @@ async fn run(client: Client, sink: Sink, mut requests: UnboundedReceiver<Request
             forever("device", || device(&client, &sink)),
             forever("family", || family(&client, &sink)),
             forever("pairing", || pairing(&client, &sink)),
-            forever("candidates", || candidates(&client, &sink)),
+            forever("candidates", || candidates(&client, &sink, looking.clone())),
             forever("update", || update(&client, &sink)),
         );
     };
@@ -148,12 +168,27 @@ async fn pairing(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
     Ok(())
 }
 
-async fn candidates(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
+/// Who is nearby, for as long as that is wanted: the watch is what makes the service look.
+async fn candidates(
+    client: &Client,
+    sink: &Sink,
+    mut looking: watch::Receiver<bool>,
+) -> Result<(), bus::Error> {
+    // Fails only when the screen ends, and then nobody waits for this.
+    let _ = looking.wait_for(|on| *on).await;
     let mut lists = bus::pairing::watch_candidates(client).await?;
-    while let Some(candidates) = lists.next().await {
-        sink(Update::Candidates(candidates?));
+    loop {
+        tokio::select! {
+            _ = looking.wait_for(|on| !*on) => {
+                sink(Update::Candidates(Vec::new()));
+                return Ok(());
+            }
+            candidates = lists.next() => match candidates {
+                Some(candidates) => sink(Update::Candidates(candidates?)),
+                None => return Ok(()),
+            },
+        }
     }
-    Ok(())
 }
 
 async fn update(client: &Client, sink: &Sink) -> Result<(), bus::Error> {

@@ -390,6 +390,7 @@ impl Scene {
         if room != before.0 {
             self.entered(&room);
         }
+        self.look_nearby();
         if before.1 && !locked {
             self.ask(Request::Refresh(Refresh::Storage));
             if !self.0.preferences.borrow().hint_seen {
@@ -423,6 +424,7 @@ impl Scene {
             if room != before {
                 scene.entered(&room);
             }
+            scene.look_nearby();
             scene.move_on();
         });
     }
@@ -454,6 +456,14 @@ impl Scene {
                 scene.ask(Request::Refresh(what));
             }
         });
+    }
+
+    /// Devices nearby are looked for while the page that shows them is in sight.
+    fn look_nearby(&self) {
+        if let Some(link) = &*self.0.link.borrow() {
+            let navigation = self.0.navigation.borrow();
+            link.look_nearby(navigation.rooms().0 == "pairing" && !navigation.is_locked());
+        }
     }
 
     fn ask(&self, request: Request) {
