@@ -61,7 +61,8 @@ fn call(mut message: BytesMut) {
         // Named, or by its number, so that every type is reached.
         let named =
             *known.interface.as_bytes() == *interface && *known.name.as_bytes() == *function;
-        if !named && !(interface.is_empty() && function.is_empty()) {
+        let unnamed = interface.is_empty() && function.is_empty();
+        if !(named || unnamed) {
             continue;
         }
         for parameter in known.parameters() {
@@ -91,7 +92,8 @@ pub fn wave(text: &str) {
     let given: Vec<&str> = lines.collect();
     for function in functions() {
         let named = name == format!("{}.{}", function.interface, function.name);
-        if !named && !(name.is_empty() && function.parameters().len() == given.len()) {
+        let unnamed = name.is_empty() && function.parameters().len() == given.len();
+        if !(named || unnamed) {
             continue;
         }
         let Ok(values) = function.arguments(&given) else {
