@@ -235,7 +235,7 @@ impl Manifest {
         let salt = &self.root.salt;
         if salt != "-"
             && (salt.len() > 512
-                || salt.len() % 2 != 0
+                || !salt.len().is_multiple_of(2)
                 || !salt.bytes().all(|byte| byte.is_ascii_hexdigit()))
         {
             return Err(format!("{salt:?} is no salt"));
