@@ -8,7 +8,7 @@ use xtask::image::{self, Image, Variant};
 use xtask::machine::{Disk, Options};
 use xtask::product::Product;
 use xtask::progress::Progress;
-use xtask::{paths, process, programs};
+use xtask::{paths, programs};
 
 /// What a phone is started from.
 #[derive(Debug)]
@@ -40,16 +40,11 @@ impl Phone {
     pub fn with_feature(folder: &Path, feature: &str) -> Result<Phone> {
         let root = paths::repository()?;
         let _building = lock(&root)?;
-        let build = |features: &[&str]| -> Result<()> {
-            let mut cargo = programs::cargo(&root)?;
-            cargo.args(["build", "--release", "--target", programs::TARGET]);
-            process::run_visibly(cargo.args(["--package", "hyper", "--bins"]).args(features))
-        };
-        build(&["--features", feature])?;
-        let built = programs::built(&root)?.join("hyper");
+        let feature_of = format!("hyper/{feature}");
+        let built = programs::build_with(&root, &[&feature_of])?.join("hyper");
         let content = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
         // The next image must not find it in the place of the product's.
-        build(&[])?;
+        programs::build(&root)?;
         let variant = Variant {
             name: feature.to_owned(),
             files: vec![("/system/hyper".into(), content)],

@@ -55,12 +55,25 @@ pub fn cargo(root: &Path) -> Result<Command> {
 ///
 /// Fails when they do not compile.
 pub fn build(root: &Path) -> Result<PathBuf> {
+    build_with(root, &[])
+}
+
+/// Builds the programs of a device with features such as `hyper/fault-no-file-sync`, for tests of
+/// what goes wrong. They take the place of the product's, until these are built again.
+///
+/// # Errors
+///
+/// Fails when they do not compile.
+pub fn build_with(root: &Path, features: &[&str]) -> Result<PathBuf> {
     let mut command = cargo(root)?;
     command.args(["build", "--release", "--target", TARGET]);
     for program in PROGRAMS {
         command.args(["--package", program]);
     }
     command.arg("--bins");
+    if !features.is_empty() {
+        command.args(["--features", &features.join(",")]);
+    }
     process::run_visibly(&mut command).context("building the programs of the device")?;
     built(root)
 }
