@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, WaitOptions};
-use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 pub use closing::End;
@@ -113,8 +113,6 @@ pub struct System {
     closing: Option<Closing>,
     /// Services that start with the device, while another one comes first.
     held: Option<Held>,
-    /// Tells of processes that end.
-    children: Option<Signals>,
 }
 
 impl System {
@@ -167,7 +165,6 @@ impl System {
             probes: Vec::new(),
             closing: None,
             held: None,
-            children: None,
         })
     }
 
@@ -176,36 +173,20 @@ impl System {
         self.sender.clone()
     }
 
-    /// Starts what comes first. [`Self::run`] goes on from there.
-    ///
-    /// # Errors
-    /// When the ends of processes cannot be watched.
-    pub fn begin(&mut self) -> Result<()> {
-        // Before there is a process that could end.
-        let children = signal(SignalKind::child()).context("watching for processes that end")?;
-        self.children = Some(children);
-        self.begin_services();
-        self.begin_devices();
-        Ok(())
-    }
-
     /// Runs the services until the system is asked to end, and ends them in order.
     ///
     /// # Errors
     /// When the signals or the events of the kernel cannot be had.
     pub async fn run(mut self, events: Option<UeventSocket>) -> Result<End> {
-        if self.children.is_none() {
-            self.begin()?;
-        }
-        let mut children = self
-            .children
-            .take()
-            .context("watching for processes that end")?;
+        let mut children =
+            signal(SignalKind::child()).context("watching for processes that end")?;
         let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
         let events = events
             .map(|events| watch::events(events).context("watching for devices"))
             .transpose()?;
+        self.begin_services();
+        self.begin_devices();
         loop {
             let deadline = self.deadline();
             tokio::select! {
