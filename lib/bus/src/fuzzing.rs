@@ -16,14 +16,12 @@ fn functions() -> &'static [Function] {
     FUNCTIONS.get_or_init(|| {
         let api = Api::new().expect("the interfaces that are built in can be read");
         let names = api.interfaces().into_iter().flat_map(|interface| {
-            let id = &interface.id;
-            let functions: Vec<_> = interface
-                .functions
-                .iter()
-                .filter_map(|signature| signature.split(':').next())
-                .map(|function| format!("{id}.{function}"))
-                .collect();
-            functions
+            let id = interface.id;
+            let signatures = interface.functions.into_iter();
+            signatures.filter_map(move |signature| {
+                let function = signature.split(':').next()?;
+                Some(format!("{id}.{function}"))
+            })
         });
         names
             .map(|name| api.function(&name).expect("it was just listed"))
