@@ -264,7 +264,7 @@ pub fn call_inside(machine: &mut Machine) -> Result<Figure> {
     let figure = answer
         .split_whitespace()
         .zip(answer.split_whitespace().skip(1))
-        .find(|(_, unit)| *unit == "µs")
+        .find(|(_, unit)| unit.trim_end_matches(',') == "µs")
         .and_then(|(number, _)| number.parse().ok());
     let time: f64 = figure.with_context(|| format!("there is no time in {answer:?}"))?;
     Ok(Figure::measured("a bus call inside the device", time, "µs")

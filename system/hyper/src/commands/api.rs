@@ -57,7 +57,7 @@ pub async fn time(
         bail!("it was called no times");
     };
     let microseconds = median.as_secs_f64() * 1e6;
-    writeln!(out, "{microseconds:.1} µs, the median of {times} calls").context("printing")
+    writeln!(out, "{microseconds:.1} µs is the median of {times} calls").context("printing")
 }
 
 /// Whether a function answers a stream.
