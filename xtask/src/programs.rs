@@ -14,6 +14,12 @@ use crate::{paths, process};
 /// The programs of a device; each is a crate of the same name.
 pub const PROGRAMS: [&str; 3] = ["init", "shell", "hyper"];
 
+/// A program's crate, as cargo is told of it. A crate that ours depend on is called `hyper` too, so its
+/// version is said, which all of ours share.
+pub fn package(program: &str) -> String {
+    format!("{program}@{}", env!("CARGO_PKG_VERSION"))
+}
+
 /// What devices run.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -68,7 +74,7 @@ pub fn build_with(root: &Path, features: &[&str]) -> Result<PathBuf> {
     let mut command = cargo(root)?;
     command.args(["build", "--release", "--target", TARGET]);
     for program in PROGRAMS {
-        command.args(["--package", program]);
+        command.args(["--package", &package(program)]);
     }
     command.arg("--bins");
     if !features.is_empty() {

@@ -6,6 +6,7 @@ type Run = fn() -> Result<()>;
 
 /// Each service by the name of its manifest.
 pub const ALL: &[(&str, Run)] = &[
+    ("mesh", mesh::run),
     ("settings", settings::run),
     ("network", network::run),
     ("time", network::time::run),

@@ -60,6 +60,18 @@ pub async fn time(
     writeln!(out, "{microseconds:.1} µs is the median of {times} calls").context("printing")
 }
 
+/// The device of a call where one is named, the function and its arguments. What is a function of this
+/// system is never taken for a device.
+pub fn split<'a>(first: &'a str, rest: &'a [String]) -> (Option<&'a str>, &'a str, &'a [String]) {
+    let known = |name: &str| Api::new().is_ok_and(|api| api.function(name).is_ok());
+    match rest {
+        [function, arguments @ ..] if !known(first) && known(function) => {
+            (Some(first), function, arguments)
+        }
+        _ => (None, first, rest),
+    }
+}
+
 /// Whether a function answers a stream.
 pub fn answers_stream(function: &str) -> bool {
     Api::new()

@@ -2,6 +2,7 @@
 
 mod api;
 mod device;
+mod family;
 mod probe;
 mod services;
 mod settings;
@@ -35,9 +36,9 @@ pub enum Command {
         /// Such as `settings`, or in full `hyper:settings/settings@1.0.0`
         interface: Option<String>,
     },
-    /// Call a function of an interface
+    /// Call a function of an interface, here or on another device of the family
     Call {
-        /// Such as `settings.get`
+        /// Such as `settings.get`; or the device, by its name or id, and the function behind it
         function: String,
         /// Values in WAVE, such as `text("blue")`; the quotes of a plain text may be left out
         #[arg(allow_hyphen_values = true)]
@@ -98,6 +99,12 @@ pub enum Command {
         /// What to do; list them, if nothing is said
         #[command(subcommand)]
         action: Option<SettingsAction>,
+    },
+    /// List the devices of the family, take others in and out
+    Family {
+        /// What to do; list them, if nothing is said
+        #[command(subcommand)]
+        action: Option<family::FamilyAction>,
     },
     /// Print how the network stands
     Network,
@@ -165,7 +172,14 @@ impl Command {
     pub fn follows(&self) -> bool {
         match self {
             Self::Log { follow, .. } => *follow,
-            Self::Call { function, .. } => api::answers_stream(function),
+            Self::Call {
+                function,
+                arguments,
+                ..
+            } => api::answers_stream(api::split(function, arguments).1),
+            Self::Family {
+                action: Some(family::FamilyAction::Pairing),
+            } => true,
             _ => false,
         }
     }
@@ -177,13 +191,20 @@ impl Command {
             Self::Call {
                 function,
                 arguments,
-                times: None,
-            } => api::call(bus, &function, &arguments, out).await,
-            Self::Call {
-                function,
-                arguments,
-                times: Some(times),
-            } => api::time(bus, &function, &arguments, times, out).await,
+                times,
+            } => {
+                let (device, function, arguments) = api::split(&function, &arguments);
+                let there = device.map(bus::Client::of_device);
+                let bus = there.as_ref().unwrap_or(bus);
+                match times {
+                    None => api::call(bus, function, arguments, out).await,
+                    Some(times) => api::time(bus, function, arguments, times, out).await,
+                }
+            }
+            Self::Family { action } => {
+                let action = action.unwrap_or(family::FamilyAction::List);
+                family::run(bus, action, out).await
+            }
             Self::Services { name: None } => services::list(bus, out).await,
             Self::Services { name: Some(name) } => services::show(bus, &name, out).await,
             Self::Start { name } => {

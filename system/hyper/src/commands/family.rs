@@ -1,0 +1,185 @@
+//! The devices of the family, and how one comes into it.
+
+use std::io::Write;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use bus::family::Role;
+use bus::pairing::{Membership, Method, Stage};
+use clap::{Subcommand, ValueEnum};
+use futures::StreamExt as _;
+
+use crate::table::{Table, moment};
+
+/// What can be done with the family.
+#[derive(Debug, Subcommand)]
+pub enum FamilyAction {
+    /// List its devices
+    List,
+    /// Let others nearby see this device and pair with it for two minutes
+    Open,
+    /// End what `open` or `pair` began
+    Close,
+    /// List the devices nearby that are open for pairing
+    Nearby,
+    /// Ask a device nearby into the family
+    Pair {
+        /// Its id, or the beginning of it
+        candidate: String,
+        /// The PIN that it shows
+        #[arg(long, conflicts_with = "code")]
+        pin: Option<String>,
+        /// The code that it shows
+        #[arg(long)]
+        code: Option<String>,
+        /// What to call it
+        #[arg(long, default_value = "")]
+        name: String,
+        /// What it is to be
+        #[arg(long = "as", value_enum, default_value_t = As::Shared)]
+        membership: As,
+    },
+    /// Say that both devices show the same digits
+    Confirm,
+    /// Say that they do not, or that this is not wanted
+    Refuse,
+    /// Print how pairing stands, each time that it changes
+    Pairing,
+    /// Take a device out
+    Remove {
+        /// Its name or id
+        device: String,
+        /// It is in unknown hands
+        #[arg(long)]
+        lost: bool,
+    },
+}
+
+/// What a device is to be in the family.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum As {
+    /// The owner's own
+    Owner,
+    /// One that many people use, such as a TV
+    Shared,
+    /// Somebody else's
+    Guest,
+}
+
+/// Does it.
+pub async fn run(bus: &bus::Client, action: FamilyAction, out: &mut impl Write) -> Result<()> {
+    match action {
+        FamilyAction::List => list(bus, out).await,
+        FamilyAction::Open => {
+            let secrets = bus::pairing::open(bus)
+                .await?
+                .map_err(|reason| anyhow!("opening this device for pairing: {reason}"))?;
+            writeln!(out, "PIN  {}\ncode {}", secrets.pin, secrets.code).context("printing")
+        }
+        FamilyAction::Close => Ok(bus::pairing::close(bus).await?),
+        FamilyAction::Nearby => {
+            for candidate in bus::pairing::candidates(bus).await? {
+                writeln!(out, "{}", candidate.id)?;
+            }
+            Ok(())
+        }
+        FamilyAction::Pair {
+            candidate,
+            pin,
+            code,
+            name,
+            membership,
+        } => {
+            let candidate = whole(bus, &candidate).await?;
+            let (method, secret) = match (pin, code) {
+                (Some(pin), _) => (Method::Pin, pin),
+                (None, Some(code)) => (Method::Code, code),
+                (None, None) => (Method::Digits, String::new()),
+            };
+            let membership = match membership {
+                As::Owner => Membership::Owner,
+                As::Shared => Membership::Shared,
+                As::Guest => Membership::Guest,
+            };
+            bus::pairing::begin(bus, &candidate, &method, &secret, &name, &membership)
+                .await?
+                .map_err(|reason| anyhow!("pairing with {candidate}: {reason}"))
+        }
+        FamilyAction::Confirm => bus::pairing::confirm(bus)
+            .await?
+            .map_err(|reason| anyhow!("confirming: {reason}")),
+        FamilyAction::Refuse => Ok(bus::pairing::refuse(bus).await?),
+        FamilyAction::Pairing => {
+            let mut stages = bus::pairing::watch(bus).await?;
+            while let Some(stage) = stages.next().await {
+                writeln!(out, "{}", describe(&stage?))?;
+                out.flush().context("printing")?;
+            }
+            Ok(())
+        }
+        FamilyAction::Remove { device, lost } => {
+            let removed = if lost {
+                bus::family::mark_lost(bus, &device).await?
+            } else {
+                bus::family::remove(bus, &device).await?
+            };
+            removed.map_err(|error| anyhow!("removing {device}: {}", reason(error)))
+        }
+    }
+}
+
+async fn list(bus: &bus::Client, out: &mut impl Write) -> Result<()> {
+    let mut table = Table::new(&["NAME", "ROLE", "REACHED", "ID"]);
+    for device in bus::family::devices(bus).await? {
+        let role = match device.role {
+            Role::Owner => "owner",
+            Role::Shared => "shared",
+            Role::Guest => "guest",
+        };
+        let reached = match (device.here, device.online, device.last_seen) {
+            (true, ..) => "this device".to_owned(),
+            (_, true, _) => "online".to_owned(),
+            (_, _, Some(time)) => moment(time),
+            _ => "never".to_owned(),
+        };
+        table.row([device.name, role.into(), reached, device.id]);
+    }
+    table.print(out)
+}
+
+/// The id of the one candidate that begins like this.
+async fn whole(bus: &bus::Client, beginning: &str) -> Result<String> {
+    let candidates = bus::pairing::candidates(bus).await?;
+    let mut fitting = candidates
+        .into_iter()
+        .filter(|candidate| candidate.id.starts_with(beginning));
+    match (fitting.next(), fitting.next()) {
+        (Some(candidate), None) => Ok(candidate.id),
+        (None, _) => bail!(
+            "no device nearby that is open for pairing begins with {beginning}; `hyper family nearby` lists them"
+        ),
+        _ => bail!("more than one device nearby begins with {beginning}: give more of its id"),
+    }
+}
+
+fn describe(stage: &Stage) -> String {
+    match stage {
+        Stage::Closed => "closed".into(),
+        Stage::Open(secrets) => format!("open, PIN {}, code {}", secrets.pin, secrets.code),
+        Stage::Connecting => "connecting".into(),
+        Stage::Compare(comparison) => {
+            format!("compare {} with {}", comparison.digits, comparison.name)
+        }
+        Stage::Waiting => "waiting for the other device".into(),
+        Stage::Paired(device) => format!("paired with {device}"),
+        Stage::Failed(reason) => format!("failed: {reason}"),
+    }
+}
+
+fn reason(error: bus::family::Error) -> String {
+    use bus::family::Error;
+    match error {
+        Error::UnknownDevice(device) => format!("there is no device {device} in the family"),
+        Error::NoFamily => "this device has no family yet".into(),
+        Error::Refused(reason) | Error::NotSaved(reason) => reason,
+    }
+}

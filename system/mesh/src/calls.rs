@@ -1,0 +1,345 @@
+//! Carrying calls: from a program here to another device, and from another device to a service here.
+//!
+//! A connection to an interface is one stream between two devices. What is on it is passed on as it
+//! comes, in pieces, and no faster than the other end takes it: a reader that stops is felt by the
+//! writer on the other device, through both sockets and QUIC's windows.
+//!
+//! The device that serves decides. It asks its own copy of the log, when a connection is opened and
+//! again whenever the log changes.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bus::carry::{Carrier, Connecting, Meter, Passage};
+use bus::{Caller, Grants};
+use iroh::endpoint::{RecvStream, SendStream, VarInt};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use trust::family::{Call, Verdict};
+use trust::identity::DeviceId;
+use trust::log::Until;
+
+use crate::bucket::Bucket;
+use crate::links::{self, Link};
+use crate::node::{Node, now, policy};
+use crate::wire::{self, CallAnswer, CallHead, Kind, MAX_HEAD};
+
+/// How long the other device may take to answer whether a connection is open.
+const OPENING: Duration = Duration::from_secs(10);
+/// When to look whether the connection is still there.
+const SOON: Duration = Duration::from_secs(2);
+/// Calls of one connection: so many at once, and so many a second after that.
+const CALL_BURST: u32 = 2000;
+const CALLS_A_SECOND: u32 = 5000;
+/// What is passed on at once.
+const PIECE: usize = 32 * 1024;
+
+/// The way to other devices, for programs of this one.
+pub struct ToDevices(pub Arc<Node>);
+
+impl Carrier for ToDevices {
+    fn connect(&self, caller: Caller, device: String, interface: String) -> Connecting {
+        let node = Arc::clone(&self.0);
+        Box::pin(async move { connect(&node, &caller, &device, interface).await })
+    }
+}
+
+async fn connect(
+    node: &Arc<Node>,
+    caller: &Caller,
+    device: &str,
+    interface: String,
+) -> Result<Passage, bus::calls::Error> {
+    use bus::calls::Error;
+    let Some(found) = node.find(device) else {
+        return Err(Error::UnknownDevice(device.to_owned()));
+    };
+    if found == node.id() {
+        let here = "this is that device: call it without naming one".into();
+        return Err(Error::Refused(here));
+    }
+    // What a program may not call here it may not call elsewhere either.
+    if !may_call_here(node, caller, &interface) {
+        let reason = format!(
+            "{} may not call {interface}, here or elsewhere",
+            caller.name()
+        );
+        return Err(Error::Refused(reason));
+    }
+    let head = CallHead {
+        interface,
+        program: Some(caller.name()),
+    };
+    let (link, send, receive, answer) = reach(node, found, &head)
+        .await
+        .map_err(|error| Error::Unreachable(format!("{error:#}")))?;
+    match answer {
+        CallAnswer::Open => {}
+        CallAnswer::Refused(reason) => return Err(Error::Refused(reason)),
+    }
+    let using = link.begin_use();
+    Ok(Box::new(move |socket| {
+        Box::pin(async move {
+            let _using = using;
+            let (read, write) = socket.into_split();
+            // The program's own service would not take more either; what it may do is bounded there.
+            pass_on(read, write, send, receive, None, std::future::pending()).await;
+        })
+    }))
+}
+
+/// Has a device asked for a connection to an interface. Where that is not answered soon, the connection
+/// to the device may be dead without anybody having said so: once more then, over a new one. Nothing of
+/// the caller's own was sent by then.
+async fn reach(
+    node: &Arc<Node>,
+    device: DeviceId,
+    head: &CallHead,
+) -> Result<(Arc<Link>, SendStream, RecvStream, CallAnswer)> {
+    let mut patience = SOON;
+    loop {
+        let link = links::connect(node, device).await?;
+        let opened = tokio::time::timeout(patience, open(&link, head)).await;
+        match opened {
+            Ok(Ok((send, receive, answer))) => return Ok((link, send, receive, answer)),
+            failed if patience == OPENING => {
+                failed.context("it does not answer")??;
+            }
+            _ => links::suspect(node, device),
+        }
+        patience = OPENING;
+    }
+}
+
+fn may_call_here(node: &Node, caller: &Caller, interface: &str) -> bool {
+    let Some(user) = caller.user() else {
+        return false;
+    };
+    let own = rustix::process::geteuid().as_raw();
+    match Grants::load(&node.bus) {
+        Ok(grants) => grants.allow(user, interface, own),
+        Err(error) => {
+            tracing::error!("{error}: nothing is granted until it can be read");
+            false
+        }
+    }
+}
+
+async fn open(link: &Link, head: &CallHead) -> Result<(SendStream, RecvStream, CallAnswer)> {
+    let (mut send, mut receive) = link
+        .connection
+        .open_bi()
+        .await
+        .context("opening a stream")?;
+    wire::begin(&mut send, Kind::Call).await?;
+    wire::write(&mut send, head).await?;
+    let answer = wire::read(&mut receive, MAX_HEAD).await?;
+    Ok((send, receive, answer))
+}
+
+/// Serves a stream on which another device wants to call.
+pub async fn serve(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    mut send: SendStream,
+    mut receive: RecvStream,
+) -> Result<()> {
+    let head: CallHead = tokio::time::timeout(OPENING, wire::read(&mut receive, MAX_HEAD))
+        .await
+        .context("it does not say what it calls")??;
+    let (socket, admitted) = match admit(node, link, &head).await {
+        Ok(admitted) => admitted,
+        Err(reason) => {
+            tracing::info!(
+                "{} may not call {}: {reason}",
+                node.name(link.device),
+                head.interface
+            );
+            let reason = reason[..reason.floor_char_boundary(MAX_HEAD / 2)].to_owned();
+            wire::write(&mut send, &CallAnswer::Refused(reason)).await?;
+            send.finish()?;
+            return Ok(());
+        }
+    };
+    wire::write(&mut send, &CallAnswer::Open).await?;
+    let (read, write) = socket.into_split();
+    let bounds = Bounds {
+        meter: Meter::default(),
+        bucket: Bucket::new(CALL_BURST, CALLS_A_SECOND),
+        calls_left: matches!(admitted, Verdict::Once(_)).then_some(1),
+    };
+    let not_allowed = until_not_allowed(node, link, &head.interface, admitted);
+    pass_on(read, write, send, receive, Some(bounds), not_allowed).await;
+    Ok(())
+}
+
+/// Returns when a call that was admitted may not go on: the log says otherwise, or the grant's time is
+/// over.
+async fn until_not_allowed(node: &Node, link: &Link, interface: &str, admitted: Verdict) {
+    let mut changes = node.watch_log();
+    loop {
+        let allowed = match admitted {
+            // It is noted as spent, so the verdict on another call says nothing about this one.
+            Verdict::Once(grant) => node.family().is_some_and(|family| {
+                family.role(link.device).is_some()
+                    && family.grants().iter().any(|given| given.entry == grant)
+            }),
+            _ => matches!(verdict(node, link, interface), Verdict::Allowed(_)),
+        };
+        if !allowed {
+            return;
+        }
+        let end = grant_end(node, verdict(node, link, interface));
+        let over = async {
+            match end {
+                Some(end) => {
+                    let left = (end + 1).saturating_sub(now() / 1000);
+                    tokio::time::sleep(Duration::from_secs(left.max(1))).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = over => {}
+        }
+    }
+}
+
+/// The second in which the grant ends by which something is allowed, if it has an end.
+fn grant_end(node: &Node, verdict: Verdict) -> Option<u64> {
+    let Verdict::Allowed(Some(grant)) = verdict else {
+        return None;
+    };
+    let family = node.family()?;
+    let given = family.grants().iter().find(|given| given.entry == grant)?;
+    match given.grant.until {
+        Until::Time(end) => Some(end),
+        _ => None,
+    }
+}
+
+fn verdict(node: &Node, link: &Link, interface: &str) -> Verdict {
+    let Some(family) = node.family() else {
+        return Verdict::Refused(trust::family::NotAllowed::Stranger);
+    };
+    let call = Call {
+        caller: link.device,
+        callee: node.id(),
+        interface,
+        now: now() / 1000,
+    };
+    let state = node.state();
+    family.may_call(&call, &policy(), |grant| state.spent.has(grant))
+}
+
+/// Opens the service's socket for a call that is allowed; the error says why there is none.
+async fn admit(node: &Node, link: &Link, head: &CallHead) -> Result<(UnixStream, Verdict), String> {
+    let verdict = verdict(node, link, &head.interface);
+    match verdict {
+        Verdict::Allowed(_) => {}
+        Verdict::Once(grant) => match node.spend(grant) {
+            Ok(true) => {}
+            Ok(false) => return Err("the grant for one call was used".into()),
+            Err(error) => return Err(format!("the grant for one call cannot be used: {error:#}")),
+        },
+        Verdict::Ask => return Err("the owner has not allowed it".into()),
+        Verdict::Refused(reason) => return Err(reason.to_string()),
+    }
+    let device = bus::Device {
+        id: link.device.to_string().into(),
+        name: node.name(link.device).into(),
+        program: head.program.as_deref().map(Into::into),
+    };
+    // An interface in full becomes a path here: `trust` lets nothing through that is not the name of
+    // one, and so has no way out of the folder.
+    bus::carry::open_shared(&node.bus, &head.interface, &device)
+        .await
+        .map(|socket| (socket, verdict))
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                format!("it does not share {} with other devices", head.interface)
+            }
+            _ => format!(
+                "its service for {} cannot be reached: {error}",
+                head.interface
+            ),
+        })
+}
+
+/// Passes bytes on in both directions until either end has no more, or `until` comes.
+async fn pass_on(
+    read: OwnedReadHalf,
+    write: OwnedWriteHalf,
+    mut send: SendStream,
+    mut receive: RecvStream,
+    bounds: Option<Bounds>,
+    until: impl Future<Output = ()>,
+) {
+    let ended = tokio::select! {
+        ended = to_socket(&mut receive, write, bounds) => ended,
+        ended = from_socket(read, &mut send) => ended,
+        () = until => Err(anyhow::anyhow!("it is not allowed any more")),
+    };
+    match ended {
+        Ok(()) => drop(send.finish()),
+        Err(error) => {
+            tracing::debug!("a connection to an interface ended: {error:#}");
+            let _ = send.reset(VarInt::from_u32(1));
+        }
+    }
+    let _ = receive.stop(VarInt::from_u32(0));
+}
+
+/// What another device may send to a service on one connection.
+struct Bounds {
+    meter: Meter,
+    bucket: Bucket,
+    /// How many calls it may still make; none where there is no such bound.
+    calls_left: Option<usize>,
+}
+
+impl Bounds {
+    /// Takes in what was sent, and waits where it is too much for now.
+    async fn count(&mut self, piece: &[u8]) -> Result<()> {
+        let calls = self.meter.count(piece).context("counting its calls")?;
+        if calls == 0 {
+            return Ok(());
+        }
+        if let Some(left) = &mut self.calls_left {
+            *left = left
+                .checked_sub(calls)
+                .context("its grant was for one call")?;
+        }
+        self.bucket.take(calls as u32).await;
+        Ok(())
+    }
+}
+
+async fn to_socket(
+    receive: &mut RecvStream,
+    mut socket: OwnedWriteHalf,
+    mut bounds: Option<Bounds>,
+) -> Result<()> {
+    while let Some(piece) = receive.read_chunk(PIECE).await? {
+        if let Some(bounds) = &mut bounds {
+            bounds.count(&piece).await?;
+        }
+        socket.write_all(&piece).await?;
+    }
+    Ok(())
+}
+
+async fn from_socket(mut socket: OwnedReadHalf, send: &mut SendStream) -> Result<()> {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let length = socket.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        send.write_all(&buffer[..length]).await?;
+    }
+}

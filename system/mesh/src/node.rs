@@ -1,0 +1,386 @@
+//! This device among the others: its key, its family's log, and who is where.
+//!
+//! Everything that the parts of this service share stands here, behind one lock that is never held
+//! while waiting. Whoever changes something that can be seen says so by [`Node::changed`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use iroh::Endpoint;
+use iroh::address_lookup::MemoryLookup;
+use tokio::sync::watch;
+use trust::family::{Family, Policy};
+use trust::identity::{DeviceId, Identity, KeptIdentity};
+use trust::log::{Action, EntryId, KeptLog, Log, Role};
+
+use crate::discovery::Interest;
+use crate::discovery::label::DiscoveryKey;
+use crate::links::Link;
+use crate::spent::Spent;
+use crate::transport;
+
+/// A device of the family, as far as it has to do with reaching it.
+#[derive(Debug, Default)]
+pub struct Peer {
+    /// The connection that is used for what is new.
+    pub link: Option<Arc<Link>>,
+    /// Where it said to be, the newest first.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether it said so and has not taken it back.
+    pub present: bool,
+    /// When it was last reached, in milliseconds since 1970.
+    pub last_seen: Option<u64>,
+    /// Whether somebody is connecting to it.
+    pub dialling: bool,
+}
+
+/// What changes.
+#[derive(Debug)]
+pub struct State {
+    log: Option<KeptLog>,
+    /// One-time grants that were used.
+    pub spent: Spent,
+    /// The other devices of the family.
+    pub peers: HashMap<DeviceId, Peer>,
+    /// Devices that are open for pairing, with where they say to be.
+    pub candidates: BTreeMap<DeviceId, Vec<SocketAddr>>,
+}
+
+/// This device.
+#[derive(Debug)]
+pub struct Node {
+    /// Its key.
+    pub identity: Identity,
+    /// What it is called while nobody has called it anything else.
+    pub model: String,
+    /// Its connections to others.
+    pub endpoint: Endpoint,
+    /// The folder of the sockets of this device.
+    pub bus: PathBuf,
+    lookup: MemoryLookup,
+    log_file: PathBuf,
+    state: Mutex<State>,
+    changes: watch::Sender<u64>,
+    log_changes: watch::Sender<u64>,
+    interest: watch::Sender<Interest>,
+}
+
+/// What one needs to be allowed what, where the log says nothing.
+///
+/// The owner's devices may call what is shared at all, but for what would let a thief of one of them
+/// reach further; the devices that many people use may ask what the others are.
+pub fn policy() -> Policy {
+    let interfaces = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| name.parse().expect("the name of an interface"))
+            .collect()
+    };
+    Policy {
+        sensitive: interfaces(&["hyper:services/services"]),
+        shared: interfaces(&["hyper:device/device"]),
+        guest: Vec::new(),
+    }
+}
+
+impl Node {
+    /// Reads what is kept in a folder, or begins it, and opens the endpoint. The strings are for the
+    /// owner.
+    pub async fn open(
+        data: &Path,
+        bus: PathBuf,
+        model: String,
+    ) -> Result<(Arc<Self>, Vec<String>)> {
+        let (kept, mut notices) =
+            KeptIdentity::open(&data.join("identity")).context("reading this device's key")?;
+        let identity = kept.current().clone();
+        let log_file = data.join("family");
+        let (log, more) = KeptLog::open(&log_file).context("reading the family's log")?;
+        notices.extend(more);
+        let (spent, more) = Spent::open(&data.join("spent"))?;
+        notices.extend(more);
+        let lookup = MemoryLookup::new();
+        let endpoint = transport::bind(&identity, lookup.clone()).await?;
+        let node = Arc::new(Self {
+            identity,
+            model,
+            endpoint,
+            bus,
+            lookup,
+            log_file,
+            state: Mutex::new(State {
+                log,
+                spent,
+                peers: HashMap::new(),
+                candidates: BTreeMap::new(),
+            }),
+            changes: watch::Sender::new(0),
+            log_changes: watch::Sender::new(0),
+            interest: watch::Sender::new(Interest::default()),
+        });
+        node.take_family();
+        Ok((node, notices))
+    }
+
+    /// The key of this device.
+    pub fn id(&self) -> DeviceId {
+        self.identity.id()
+    }
+
+    /// What changes, for a moment.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        // Whole at every point where its holder could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whoever watches that devices, their presence or candidates have changed.
+    pub fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Hears of each such change.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Hears of each change of the log.
+    pub fn watch_log(&self) -> watch::Receiver<u64> {
+        self.log_changes.subscribe()
+    }
+
+    /// What discovery is to look for.
+    pub fn interest(&self) -> watch::Receiver<Interest> {
+        self.interest.subscribe()
+    }
+
+    /// Changes what discovery is to look for.
+    pub fn look(&self, change: impl FnOnce(&mut Interest)) {
+        self.interest.send_if_modified(|interest| {
+            let before = interest.clone();
+            change(interest);
+            *interest != before
+        });
+    }
+
+    /// The family; none where this device has none, or was removed from it.
+    pub fn family(&self) -> Option<Arc<Family>> {
+        let family = self.state().log.as_ref()?.log().family();
+        family.role(self.id()).is_some().then_some(family)
+    }
+
+    /// Whether a device is of this device's family.
+    pub fn is_member(&self, device: DeviceId) -> bool {
+        self.family()
+            .is_some_and(|family| family.role(device).is_some())
+    }
+
+    /// A device by its name or its id.
+    pub fn find(&self, device: &str) -> Option<DeviceId> {
+        let family = self.family()?;
+        if let Ok(id) = device.parse() {
+            return family.member(id).map(|member| member.device);
+        }
+        let mut named = family.members().filter(|member| member.name == device);
+        let found = named.next()?;
+        // Two of one name are told apart by their ids alone.
+        named.next().is_none().then_some(found.device)
+    }
+
+    /// What a device is called.
+    pub fn name(&self, device: DeviceId) -> String {
+        self.family()
+            .and_then(|family| Some(family.member(device)?.name.clone()))
+            .unwrap_or_else(|| device.short())
+    }
+
+    /// The log as far as it is here, for reading.
+    pub fn with_log<T>(&self, read: impl FnOnce(&Log) -> T) -> Option<T> {
+        self.state().log.as_ref().map(|log| read(log.log()))
+    }
+
+    /// Takes entries of another device in. Whether there was something new.
+    pub fn take_entries(&self, entries: &[Vec<u8>]) -> Result<bool> {
+        let new = {
+            let mut state = self.state();
+            let Some(log) = state.log.as_mut() else {
+                return Ok(false);
+            };
+            let (new, refused) = log
+                .insert_all(entries.iter().map(Vec::as_slice))
+                .context("keeping the family's log")?;
+            for refusal in refused {
+                tracing::debug!("an entry was refused: {refusal}");
+            }
+            !new.is_empty()
+        };
+        if new {
+            self.log_changed();
+        }
+        Ok(new)
+    }
+
+    /// Begins a family with this device as its first.
+    pub fn found(&self) -> Result<()> {
+        if self.family().is_some() {
+            return Ok(());
+        }
+        {
+            let mut state = self.state();
+            let log = Log::found(&self.identity, &self.model, None, now() / 1000)
+                .context("founding a family")?;
+            state.log =
+                Some(KeptLog::create(&self.log_file, log).context("keeping the family's log")?);
+        }
+        self.log_changed();
+        Ok(())
+    }
+
+    /// Keeps the log of the family that this device has joined.
+    pub fn join(&self, log: Log) -> Result<()> {
+        self.state().log =
+            Some(KeptLog::create(&self.log_file, log).context("keeping the family's log")?);
+        self.log_changed();
+        Ok(())
+    }
+
+    /// Adds a device.
+    pub fn add(&self, device: DeviceId, role: Role, name: String) -> Result<()> {
+        self.write(|log, identity, time| {
+            let action = Action::Added { device, role, name };
+            log.write(identity, action, time).map(|_| ())
+        })
+    }
+
+    /// Takes a device out.
+    pub fn remove(&self, device: DeviceId, lost: bool) -> Result<()> {
+        self.write(|log, identity, time| log.remove(identity, device, lost, time))
+    }
+
+    fn write(
+        &self,
+        write: impl FnOnce(&mut KeptLog, &Identity, u64) -> Result<(), trust::log::KeptError>,
+    ) -> Result<()> {
+        {
+            let mut state = self.state();
+            let log = state
+                .log
+                .as_mut()
+                .context("this device has no family yet")?;
+            write(log, &self.identity, now() / 1000).context("changing the family")?;
+        }
+        self.log_changed();
+        Ok(())
+    }
+
+    /// Whether a one-time grant was used; noted durably as used where it was not.
+    pub fn spend(&self, grant: EntryId) -> Result<bool> {
+        self.state().spent.note(grant)
+    }
+
+    fn log_changed(&self) {
+        self.take_family();
+        self.renew_stale_secret();
+        self.log_changes.send_modify(|count| *count += 1);
+        self.changed();
+    }
+
+    /// After a removal somebody has to give the others a secret that the removed device does not know.
+    /// Any owner device does; two that do it at once do no harm.
+    fn renew_stale_secret(&self) {
+        let stale = self.family().is_some_and(|family| {
+            family.secret_is_stale() && family.role(self.id()) == Some(Role::Owner)
+        });
+        if stale {
+            let mut state = self.state();
+            if let Some(log) = state.log.as_mut()
+                && let Err(error) = log.renew_secret(&self.identity, now() / 1000)
+            {
+                tracing::warn!("renewing the family's secret: {error}");
+            }
+            drop(state);
+            self.take_family();
+        }
+    }
+
+    /// Brings peers and discovery in line with the log.
+    fn take_family(&self) {
+        let family = self.family();
+        let own = self.id();
+        let members: Vec<DeviceId> = family
+            .iter()
+            .flat_map(|family| family.members())
+            .map(|member| member.device)
+            .filter(|device| *device != own)
+            .collect();
+        {
+            let mut state = self.state();
+            state.peers.retain(|device, peer| {
+                let stays = members.contains(device);
+                if !stays && let Some(link) = &peer.link {
+                    transport::close(&link.connection, transport::Closing::Stranger);
+                }
+                stays
+            });
+            for member in &members {
+                state.peers.entry(*member).or_default();
+            }
+        }
+        let keys = family.map_or(Vec::new(), |family| {
+            family
+                .discovery_keys()
+                .into_iter()
+                .map(DiscoveryKey)
+                .collect()
+        });
+        let ports = transport::ports(&self.endpoint);
+        self.look(|interest| {
+            interest.own = *own.as_bytes();
+            interest.keys = keys;
+            interest.members = members.iter().map(|member| *member.as_bytes()).collect();
+            interest.ports = ports;
+        });
+    }
+
+    /// Notes where a device says to be. Whether it was known elsewhere, and there not at all.
+    pub fn note_addresses(&self, device: DeviceId, addresses: Vec<SocketAddr>) -> bool {
+        if let Ok(address) = transport::address(device, addresses.iter().copied()) {
+            self.lookup.set_endpoint_info(address);
+        }
+        let mut state = self.state();
+        let Some(peer) = state.peers.get_mut(&device) else {
+            return false;
+        };
+        let moved = !peer.addresses.is_empty()
+            && addresses
+                .first()
+                .is_some_and(|newest| !peer.addresses.contains(newest));
+        peer.addresses = addresses;
+        let was = std::mem::replace(&mut peer.present, true);
+        drop(state);
+        if !was {
+            self.changed();
+        }
+        moved
+    }
+
+    /// Notes that a device has said that it goes.
+    pub fn note_gone(&self, device: DeviceId) {
+        let mut state = self.state();
+        if let Some(peer) = state.peers.get_mut(&device) {
+            peer.present = false;
+            drop(state);
+            self.changed();
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,191 @@
+//! `hyper:family` on the bus.
+
+use std::sync::Arc;
+
+use bus::family::{Device, Error, Role};
+use bus::pairing::{Candidate, Membership, Method, Secrets, Stage};
+use bus::{Caller, Outgoing};
+use futures::stream;
+use trust::identity::DeviceId;
+
+use crate::node::Node;
+use crate::pairing::Pairing;
+
+/// Answers for the family.
+pub struct Family(pub Arc<Node>);
+
+impl Family {
+    fn devices(&self) -> Vec<Device> {
+        let own = self.0.id();
+        let Some(family) = self.0.family() else {
+            return vec![Device {
+                id: own.to_string(),
+                name: self.0.model.clone(),
+                role: Role::Owner,
+                here: true,
+                online: true,
+                last_seen: None,
+            }];
+        };
+        let state = self.0.state();
+        let mut devices: Vec<_> = family
+            .members()
+            .map(|member| {
+                let here = member.device == own;
+                let peer = state.peers.get(&member.device);
+                let linked = peer.is_some_and(|peer| peer.link.is_some());
+                Device {
+                    id: member.device.to_string(),
+                    name: member.name.clone(),
+                    role: match member.role {
+                        trust::log::Role::Owner => Role::Owner,
+                        trust::log::Role::Shared => Role::Shared,
+                        trust::log::Role::Guest => Role::Guest,
+                    },
+                    here,
+                    online: here || linked || peer.is_some_and(|peer| peer.present),
+                    last_seen: peer.and_then(|peer| peer.last_seen),
+                }
+            })
+            .collect();
+        devices.sort_by(|one, other| {
+            (!one.here, &one.name, &one.id).cmp(&(!other.here, &other.name, &other.id))
+        });
+        devices
+    }
+
+    fn remove(&self, caller: &Caller, device: &str, lost: bool) -> Result<(), Error> {
+        if self.0.family().is_none() {
+            return Err(Error::NoFamily);
+        }
+        let Some(found) = self.0.find(device) else {
+            return Err(Error::UnknownDevice(device.to_owned()));
+        };
+        tracing::info!("{} removes {}", caller.name(), self.0.name(found));
+        self.0
+            .remove(found, lost)
+            .map_err(|error| match error.downcast_ref() {
+                Some(trust::log::KeptError::Store(_)) => Error::NotSaved(format!("{error:#}")),
+                _ => Error::Refused(format!("{error:#}")),
+            })
+    }
+}
+
+/// What somebody answers now, and again each time that something has changed and the answer with it.
+fn each<T, A>(
+    this: T,
+    changes: tokio::sync::watch::Receiver<u64>,
+    answer: impl Fn(&T) -> A + Send + 'static,
+) -> Outgoing<A>
+where
+    T: Send + 'static,
+    A: Clone + PartialEq + Send + 'static,
+{
+    Box::pin(stream::unfold(
+        (this, changes, None, answer),
+        async |(this, mut changes, last, answer)| {
+            loop {
+                changes.borrow_and_update();
+                let now = answer(&this);
+                if last.as_ref() != Some(&now) {
+                    return Some((now.clone(), (this, changes, Some(now), answer)));
+                }
+                changes.changed().await.ok()?;
+            }
+        },
+    ))
+}
+
+impl bus::family::Handler for Family {
+    async fn devices(&self, _: Caller) -> Vec<Device> {
+        self.devices()
+    }
+
+    async fn watch(&self, _: Caller) -> Outgoing<Vec<Device>> {
+        let this = Self(Arc::clone(&self.0));
+        each(this, self.0.watch(), Self::devices)
+    }
+
+    async fn remove(&self, caller: Caller, device: String) -> Result<(), Error> {
+        self.remove(&caller, &device, false)
+    }
+
+    async fn mark_lost(&self, caller: Caller, device: String) -> Result<(), Error> {
+        self.remove(&caller, &device, true)
+    }
+}
+
+/// Answers for pairing.
+pub struct Pairings {
+    /// This device.
+    pub node: Arc<Node>,
+    /// What is under way.
+    pub pairing: Arc<Pairing>,
+}
+
+fn candidates(node: &Arc<Node>) -> Vec<Candidate> {
+    let candidate = |device: &DeviceId| Candidate {
+        id: device.to_string(),
+    };
+    node.state().candidates.keys().map(candidate).collect()
+}
+
+impl bus::pairing::Handler for Pairings {
+    async fn open(&self, caller: Caller) -> Result<Secrets, String> {
+        tracing::info!("{} opens this device for pairing", caller.name());
+        self.pairing.open().map_err(|error| format!("{error:#}"))
+    }
+
+    async fn close(&self, _: Caller) {
+        self.pairing.close();
+    }
+
+    async fn candidates(&self, _: Caller) -> Vec<Candidate> {
+        self.pairing.look_for_a_while();
+        candidates(&self.node)
+    }
+
+    async fn watch_candidates(&self, _: Caller) -> Outgoing<Vec<Candidate>> {
+        let looking = self.pairing.look();
+        let this = (Arc::clone(&self.node), looking);
+        each(this, self.node.watch(), |(node, _)| candidates(node))
+    }
+
+    async fn begin(
+        &self,
+        caller: Caller,
+        candidate: String,
+        method: Method,
+        secret: String,
+        name: String,
+        membership: Membership,
+    ) -> Result<(), String> {
+        tracing::info!("{} asks {candidate} into the family", caller.name());
+        self.pairing
+            .begin(&candidate, method, &secret, &name, membership)
+            .await
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    async fn confirm(&self, _: Caller) -> Result<(), String> {
+        self.pairing.confirm().map_err(|error| format!("{error:#}"))
+    }
+
+    async fn refuse(&self, _: Caller) {
+        self.pairing.refuse();
+    }
+
+    async fn watch(&self, _: Caller) -> Outgoing<Stage> {
+        let stages = self.pairing.watch();
+        Box::pin(stream::unfold(
+            (stages, true),
+            async |(mut stages, first)| {
+                if !first {
+                    stages.changed().await.ok()?;
+                }
+                let stage = stages.borrow_and_update().clone();
+                Some((stage, (stages, false)))
+            },
+        ))
+    }
+}

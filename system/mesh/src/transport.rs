@@ -1,0 +1,104 @@
+//! The endpoint: QUIC between devices, each end proven by its key.
+//!
+//! iroh does this. What it could do beside, asking servers elsewhere, is not configured: no relay, no
+//! DNS, no other way to look an address up than what [discovery](crate::discovery) has heard.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use iroh::address_lookup::MemoryLookup;
+use iroh::endpoint::{Connection, QuicTransportConfig, VarInt, presets};
+use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, SecretKey, TransportAddr};
+use trust::identity::{DeviceId, Identity};
+
+use crate::wire;
+
+/// Streams that a device may have open at once at another one.
+const MAX_STREAMS: u32 = 64;
+/// Bytes of one stream that are taken before its reader has read them.
+const STREAM_WINDOW: u32 = 512 * 1024;
+/// The same of one connection.
+const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+
+/// Why a connection is closed, as its other end is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
+pub enum Closing {
+    /// It is not needed any more.
+    Done = 0,
+    /// The other end is not of this family.
+    Stranger = 1,
+    /// Pairing is not open here.
+    NotOpen = 2,
+    /// There is a newer connection.
+    Replaced = 3,
+    /// The other end does not keep to the protocol or the limits.
+    Misbehaved = 4,
+}
+
+/// Closes a connection for a reason.
+pub fn close(connection: &Connection, why: Closing) {
+    // The words are in the code: what is sent is no place for more.
+    connection.close(VarInt::from_u32(why as u32), b"");
+}
+
+/// Whether a connection was closed by its other end for this reason.
+pub fn was_closed_for(connection: &Connection, why: Closing) -> bool {
+    matches!(
+        connection.close_reason(),
+        Some(iroh::endpoint::ConnectionError::ApplicationClosed(closed))
+            if closed.error_code == VarInt::from_u32(why as u32)
+    )
+}
+
+/// Makes the endpoint of a device.
+pub async fn bind(identity: &Identity, lookup: MemoryLookup) -> Result<Endpoint> {
+    let config = QuicTransportConfig::builder()
+        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+        .send_window(CONNECTION_WINDOW.into())
+        .initial_rtt(Duration::from_millis(50))
+        .build();
+    Endpoint::builder(presets::Minimal)
+        .secret_key(SecretKey::from_bytes(&identity.secret()))
+        .relay_mode(RelayMode::Disabled)
+        .clear_address_lookup()
+        .address_lookup(lookup)
+        .transport_config(config)
+        .alpns(vec![wire::ALPN.to_vec(), wire::PAIRING_ALPN.to_vec()])
+        .bind()
+        .await
+        .context("opening the sockets on which other devices connect")
+}
+
+/// The ports of an endpoint by IPv4 and by IPv6.
+pub fn ports(endpoint: &Endpoint) -> (Option<u16>, Option<u16>) {
+    let port = |six: bool| {
+        endpoint
+            .bound_sockets()
+            .into_iter()
+            .find(|address| address.is_ipv6() == six)
+            .map(|address| address.port())
+    };
+    (port(false), port(true))
+}
+
+/// A device's address to dial.
+pub fn address(
+    device: DeviceId,
+    addresses: impl IntoIterator<Item = SocketAddr>,
+) -> Result<EndpointAddr> {
+    let id = EndpointId::from_bytes(device.as_bytes()).context("a device's key")?;
+    let addresses = addresses.into_iter().map(TransportAddr::Ip);
+    Ok(EndpointAddr::from_parts(id, addresses))
+}
+
+/// Which device the other end of a connection has proven to be.
+pub fn peer(connection: &Connection) -> Result<DeviceId> {
+    DeviceId::from_bytes(connection.remote_id().as_bytes())
+        .context("the key that the other device has proven")
+}
