@@ -100,7 +100,7 @@ fn build(root: &Path) -> Result<PathBuf> {
         "shell/desktop",
     ]);
     for program in programs::PROGRAMS {
-        command.args(["--package", program]);
+        command.args(["--package", &programs::package(program)]);
     }
     process::run_visibly(command.env("CARGO_TARGET_DIR", &target))
         .context("building the programs of the layer")?;

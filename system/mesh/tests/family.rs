@@ -307,3 +307,34 @@ fn nothing_readable_and_no_stable_name_crosses_the_network() {
         }
     });
 }
+
+#[test]
+fn a_device_without_a_family_says_nothing() {
+    let Some(network) = Network::new(Addresses::Four) else {
+        return;
+    };
+    let capture = Capture::begin(&network);
+    let radio = Device::new(&network, "radio");
+    let (phone, tv) = (Device::new(&network, "phone"), Device::new(&network, "tv"));
+    run(async {
+        // Others are loud beside it, and ask who is there.
+        phone.takes_in(&tv, Membership::Shared).await;
+        calls_go_both_ways(&phone, &tv).await;
+        let from = |packet: &[u8], device: &Device| {
+            let is_ipv4 = packet.get(12..14) == Some(&[8, 0]);
+            is_ipv4 && packet.get(26..30) == Some(&[10, 77, 0, device.port as u8])
+        };
+        let packets = capture.take();
+        assert!(
+            packets.iter().any(|packet| from(packet, &tv)),
+            "the capture works"
+        );
+        assert!(
+            !packets.iter().any(|packet| from(packet, &radio)),
+            "it said something"
+        );
+        // Nor once it is closed again.
+        bus::pairing::close(&radio.bus).await.unwrap();
+        assert_eq!(radio.devices().await.len(), 1);
+    });
+}
