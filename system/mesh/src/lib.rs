@@ -50,7 +50,9 @@ pub fn run() -> Result<()> {
         let mut server = bus::Server::from_environment().context("taking the sockets over")?;
         let model = model(&folder("HYPER_SYSTEM", "/system"));
         let data = folder("HYPER_DATA", "/data/mesh");
-        start(&mut server, &data, bus::folder(), model).await?;
+        let node = start(&mut server, &data, bus::folder(), model).await?;
+        // It lives as long as the process; iroh would call its end an error.
+        std::mem::forget(node.endpoint.clone());
         Ok(server)
     })
 }

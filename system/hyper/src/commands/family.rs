@@ -143,7 +143,7 @@ async fn list(bus: &bus::Client, out: &mut impl Write) -> Result<()> {
         };
         table.row([device.name, role.into(), reached, device.id]);
     }
-    table.print(out)
+    Ok(table.print(out)?)
 }
 
 /// The id of the one candidate that begins like this.
