@@ -285,7 +285,9 @@ async fn pass_on(
         () = until => Err(anyhow::anyhow!("it is not allowed any more")),
     };
     match ended {
-        Ok(()) => drop(send.finish()),
+        Ok(()) => {
+            let _ = send.finish();
+        }
         Err(error) => {
             tracing::debug!("a connection to an interface ended: {error:#}");
             let _ = send.reset(VarInt::from_u32(1));

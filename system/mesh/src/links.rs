@@ -10,7 +10,7 @@
 //! # Who connects
 //!
 //! Of two devices the one with the lesser key does, so that there are not two connections; the other
-//! one does too when that has not happened after [`SECOND`]. Where there are two all the same, the newer
+//! one does too when that has not happened after 400 ms. Where there are two all the same, the newer
 //! one is used, and the older one ends when what is under way on it had time to.
 
 use std::collections::HashMap;
