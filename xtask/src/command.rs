@@ -8,8 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     bench, desktop, fuzz,
     host::{self, Purpose},
-    image, kernel, packages, paths,
+    image, kernel, packages, paths, process,
     product::Product,
+    programs,
     progress::Progress,
     reproduce, run,
     size::Size,
@@ -59,6 +60,13 @@ enum Command {
     },
     /// Make a disk image, for a stick or a card.
     Image(ImageArguments),
+    /// The maker's tool: make, sign, publish and check releases (`cargo xtask release --help`).
+    #[command(disable_help_flag = true)]
+    Release {
+        /// What `hyper-release` is to do.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Build the kernel of a product, which starts in a third of the time of Debian's.
     Kernel {
         /// The product, a file of devices/.
@@ -132,6 +140,12 @@ struct ImageArguments {
     /// Use the programs as they were last built.
     #[arg(long)]
     no_build: bool,
+    /// Call it this version instead of the tree's.
+    #[arg(long)]
+    version: Option<String>,
+    /// The keys that the device believes for its updates: a file made by `hyper-release root`.
+    #[arg(long, value_name = "ROOT.json")]
+    update_root: Option<PathBuf>,
     /// Where the image goes; target/hyperos/NAME/NAME.img if nothing is said.
     #[arg(long)]
     output: Option<PathBuf>,
@@ -158,7 +172,7 @@ pub fn execute() -> Result<ExitCode> {
                 development: true,
                 no_build: options.no_build,
                 command_line: options.kernel_argument,
-                variant: None,
+                ..image::Options::default()
             };
             if let [product] = products.as_slice()
                 && product.is_layer()
@@ -202,6 +216,8 @@ pub fn execute() -> Result<ExitCode> {
                     no_build: options.no_build,
                     command_line: Vec::new(),
                     variant: None,
+                    version: options.version,
+                    update_root: options.update_root,
                 },
                 &progress,
             )?;
@@ -211,6 +227,15 @@ pub fn execute() -> Result<ExitCode> {
             progress.step("writing the disk", || image.write_disk(&to))?;
             report(&image);
             progress.summary(&format!("{} is ready", to.display()));
+        }
+        Command::Release { arguments } => {
+            let mut cargo = programs::cargo(&root)?;
+            cargo
+                .args(["run", "--release", "--quiet", "--target", programs::TARGET])
+                .args(["--package", "hyper-release", "--"])
+                .args(arguments)
+                .current_dir(std::env::current_dir()?);
+            process::run_visibly(&mut cargo)?;
         }
         Command::Kernel { device } => {
             host::ensure(&[Purpose::Image, Purpose::Kernel], arguments.yes)?;

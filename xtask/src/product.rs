@@ -34,6 +34,8 @@ pub struct Product {
     pub modules: Modules,
     /// Its disk; none for a layer.
     pub disk: Option<Disk>,
+    /// When a new release is kept; none for a layer.
+    pub update: Option<Update>,
     /// The machine that QEMU makes for it; none where it cannot be emulated.
     pub machine: Option<Machine>,
 }
@@ -117,6 +119,29 @@ pub struct Disk {
     pub root_slot: Size,
     /// `data`, as it is made. On a real disk it grows into what is left.
     pub data: Size,
+}
+
+/// When a new release is kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Update {
+    /// What has to hold.
+    pub health: Vec<Check>,
+    /// By when, such as `5 min`; then the device goes back to the release before.
+    pub within: String,
+}
+
+/// Something that has to hold before a release is kept: `system/init/src/slots/confirm.rs` says what
+/// each of these asks.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Check {
+    /// The shell has completed a frame.
+    ShellDrew,
+    /// The services run.
+    Services,
+    /// `/data` is on its disk and works.
+    Data,
 }
 
 /// A machine in QEMU.

@@ -20,12 +20,14 @@
 //!   with a panic.
 //! - **Memory is bounded** by one chunk and the list of chunks.
 //!
-//! Who may say what is a release (signatures, freshness, channels, waves) is not known here.
+//! Who may say what is a release, and which one a device is offered: [`repository`], [`wave`].
 
 pub mod boot_file;
 pub mod chunk;
 pub mod manifest;
 pub mod pack;
+pub mod repository;
+pub mod wave;
 
 pub use manifest::{Boot, Chunk, Manifest, Pack, Root};
 pub use semver::Version;

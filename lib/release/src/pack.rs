@@ -131,7 +131,7 @@ mod tests {
 
         #[test]
         fn a_changed_byte_is_refused(at in 0_usize..1000, bit in 0_u8..8) {
-            let data: Vec<u8> = (0..20_000_u32).map(|number| (number * number >> 7) as u8).collect();
+            let data: Vec<u8> = (0..20_000_u32).map(|number| ((number * number) >> 7) as u8).collect();
             let mut stored = pack(&data).unwrap();
             let entry = entry(&data, &stored);
             let at = at % stored.len();

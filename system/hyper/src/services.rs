@@ -10,6 +10,8 @@ pub const ALL: &[(&str, Run)] = &[
     ("settings", settings::run),
     ("network", network::run),
     ("time", network::time::run),
+    ("update", update::served::run),
+    ("fetch", update::fetch::run),
 ];
 
 /// Runs one until it is asked to end.

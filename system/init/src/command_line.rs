@@ -1,5 +1,7 @@
 //! The kernel command line: what the image says about the root that it belongs to.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail};
 
 /// What the kernel command line asks of process 1.
@@ -9,6 +11,8 @@ pub struct CommandLine {
     pub slot: Option<String>,
     /// The root's verity tree, when one is named.
     pub verity: Option<Verity>,
+    /// `hyper.watchdog`: after how many seconds a hang in the initramfs ends in a reset.
+    pub watchdog: Option<Duration>,
     /// `hyper.bench=display-only`: wait for the display and do nothing else, as the baseline
     /// that the start of the whole system is compared with.
     pub display_only: bool,
@@ -74,6 +78,12 @@ impl CommandLine {
                         bail!("hyper.root-blocks={value}: not a possible number of blocks");
                     }
                     data_blocks = Some(blocks);
+                }
+                "hyper.watchdog" => {
+                    let seconds: u64 = value.parse().with_context(|| {
+                        format!("hyper.watchdog={value}: not a number of seconds")
+                    })?;
+                    line.watchdog = Some(Duration::from_secs(seconds.clamp(5, 3600)));
                 }
                 "hyper.bench" => match value {
                     "display-only" => line.display_only = true,

@@ -6,4 +6,5 @@ pub mod module;
 pub mod node;
 pub mod partition;
 pub mod power_button;
+pub mod slot;
 pub mod uevent;

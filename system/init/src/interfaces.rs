@@ -1,5 +1,5 @@
 //! The interfaces that process 1 serves itself: `hyper:services`, `hyper:power`, `hyper:device`,
-//! and in development images `hyper:development`.
+//! `hyper:slots`, and in development images `hyper:development`.
 //!
 //! Handlers own nothing. They ask the loop of [`crate::system`] by message, or read what the kernel
 //! says.
@@ -7,6 +7,7 @@
 mod device;
 mod faults;
 mod services;
+mod slots;
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -16,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::log::Level;
 use crate::sandbox::Place;
+use crate::slots::Slots;
 use crate::system::give_to_carrier;
 use crate::system::request::{Refusal, Wish};
 use crate::system::{End, Message, Request, SharedLog, Status};
@@ -23,7 +25,12 @@ use crate::system::{End, Message, Request, SharedLog, Status};
 pub use device::{Facts, Release};
 
 /// What every image serves.
-const OWN: [&str; 3] = [bus::services::ID, bus::power::ID, bus::device::ID];
+const OWN: [&str; 4] = [
+    bus::services::ID,
+    bus::power::ID,
+    bus::device::ID,
+    bus::slots::ID,
+];
 
 /// What of it other devices may reach, as far as the family grants it.
 const SHARED: [&str; 3] = [bus::services::ID, bus::power::ID, bus::device::ID];
@@ -35,7 +42,7 @@ pub(crate) fn ids() -> impl Iterator<Item = &'static str> {
 
 /// The way to the loop.
 #[derive(Clone, Debug)]
-pub(crate) struct Loop(mpsc::UnboundedSender<Message>);
+pub(crate) struct Loop(pub(crate) mpsc::UnboundedSender<Message>);
 
 impl Loop {
     /// Asks and waits. `None` when the loop has ended, which is the end of everything.
@@ -50,7 +57,7 @@ impl Loop {
         let _ = self.0.send(Message::Request(request));
     }
 
-    async fn all(&self) -> Vec<Status> {
+    pub(crate) async fn all(&self) -> Vec<Status> {
         self.ask(Request::All).await.unwrap_or_default()
     }
 
@@ -80,6 +87,7 @@ impl bus::power::Handler for Power {
 pub fn serve(
     place: &Place,
     facts: Facts,
+    slots: Slots,
     sender: mpsc::UnboundedSender<Message>,
     log: &SharedLog,
 ) -> Result<()> {
@@ -90,6 +98,7 @@ pub fn serve(
         bus::services::interface(services::Services::new(system.clone(), log.clone())),
         bus::power::interface(Power(system.clone())),
         bus::device::interface(facts),
+        bus::slots::interface(slots),
     ];
     let mut ids = OWN.to_vec();
     if development {

@@ -10,7 +10,9 @@
 //! 4. **Services** ([`manifest`], [`system`]) have their sockets before any of them runs; the first
 //!    call or the start of the device starts them, in a [`sandbox`] each; what ends badly or hangs
 //!    is started again ([`supervise`]); what they print is in the [`log`].
-//! 5. **The end** ([`shutdown`]) is in order: callers before those they call, within a deadline.
+//! 5. **Slots** ([`slots`]): a release that is tried is confirmed when the product's checks hold, and
+//!    given up otherwise; a hang ends by the hardware watchdog.
+//! 6. **The end** ([`shutdown`]) is in order: callers before those they call, within a deadline.
 //!
 //! The same program runs the same services as an ordinary user on any Linux
 //! (`init --layer`, [`run::layer`]), and is the process between process 1 and a service
@@ -42,6 +44,7 @@ pub mod program;
 pub mod run;
 pub mod sandbox;
 pub mod shutdown;
+pub mod slots;
 pub mod spawn;
 pub mod supervise;
 pub mod system;

@@ -7,7 +7,7 @@
 
 mod error;
 mod interface;
-mod quantity;
+pub(crate) mod quantity;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -17,6 +17,7 @@ use crate::interfaces::{self, Facts};
 use crate::log::trace::ToLog;
 use crate::log::{Level, Log};
 use crate::sandbox::Place;
+use crate::slots::{Slots, watchdog};
 use crate::system::{End, Message, Request, SharedLog, System};
 
 /// Process 1 on the root of a device: everything from the first mount to power-off.
@@ -122,8 +123,9 @@ fn run(
     runtime.block_on(async {
         let device = !place.layer;
         let system = System::new(place.clone(), program, log.clone())?;
+        let slots = Slots::new(&place, slot.as_deref(), log.clone());
         let facts = Facts::read(&place, slot, &log);
-        interfaces::serve(&place, facts, system.sender(), &log)?;
+        interfaces::serve(&place, facts, slots.clone(), system.sender(), &log)?;
         if device {
             if let Err(error) = system.read_kernel() {
                 log.say(Level::Error, format!("{error:#}"));
@@ -132,6 +134,15 @@ fn run(
             tokio::spawn(power_button::listen(move || {
                 let _ = sender.send(Message::Request(Request::PowerButton));
             }));
+        }
+        if device {
+            tokio::spawn(watchdog::keep(watchdog::STANDARD, log.clone()));
+            tokio::spawn(slots.confirm(
+                place.clone(),
+                problem.clone(),
+                interfaces::Loop(system.sender()),
+                system.sender(),
+            ));
         }
         if let Some(problem) = problem {
             tokio::spawn(notify_of_lost_data(place.bus(), problem));
@@ -161,6 +172,7 @@ async fn notify_of_lost_data(bus: PathBuf, problem: String) {
 
 /// Leaves storage clean and turns the device off or on again.
 fn turn_off(end: End) -> Result<Infallible> {
+    watchdog::allow_for_the_end();
     // Whatever still runs was left behind by a service, or is stuck.
     let _ = rustix::process::kill_process_group(rustix::process::Pid::INIT, Signal::KILL);
     rustix::fs::sync();

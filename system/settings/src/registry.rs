@@ -60,6 +60,8 @@ enum Rule {
     Zone(PathBuf),
     /// Host names or addresses.
     Hosts,
+    /// Addresses of web servers.
+    Mirrors,
 }
 
 /// Every setting, in the order of keys.
@@ -229,6 +231,22 @@ fn table(zones: PathBuf) -> Vec<Definition> {
             )
         },
         setting(
+            "update.channel",
+            Choice(words(&["stable", "beta", "nightly"])),
+            text("stable"),
+            "Which releases this device follows.",
+        ),
+        Definition {
+            rule: Rule::Mirrors,
+            ..setting(
+                "update.mirrors",
+                Texts(512),
+                Value::Texts(Vec::new()),
+                "Where releases are looked for, by address; all are asked, and one that works is \
+                 enough. Empty asks nobody.",
+            )
+        },
+        setting(
             "network.enabled",
             Boolean,
             Value::Boolean(true),
@@ -308,6 +326,17 @@ impl Rule {
                     Ok(())
                 } else {
                     Err(format!("`{host}` is neither a host name nor an address"))
+                }
+            }),
+            (Rule::Mirrors, Value::Texts(mirrors)) => mirrors.iter().try_for_each(|mirror| {
+                let rest = ["http://", "https://"]
+                    .iter()
+                    .find_map(|scheme| mirror.strip_prefix(scheme));
+                match rest {
+                    Some(rest) if !rest.is_empty() && !rest.contains(char::is_whitespace) => Ok(()),
+                    _ => Err(format!(
+                        "`{mirror}` is no address such as `https://releases.example/hyperos`"
+                    )),
                 }
             }),
             _ => Ok(()),

@@ -41,11 +41,17 @@ pub fn every_service_runs(phone: &mut Shared) -> Result<()> {
     let services = phone.phone()?.image.product.services.clone();
     let machine = phone.machine()?;
     // Those that wait for a first call get it.
-    for call in ["settings", "network", "time"] {
+    for call in ["settings", "network", "time", "update"] {
         machine.hyper(call)?;
     }
     for service in services {
-        machine.wait_for_answer("services", |table| is_in_state(table, &service, "running"))?;
+        // What fetches has nothing to do before there is something to fetch.
+        let state = if service == "fetch" {
+            "waiting"
+        } else {
+            "running"
+        };
+        machine.wait_for_answer("services", |table| is_in_state(table, &service, state))?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ mod root;
 mod sandbox;
 mod shared;
 mod story;
+mod update;
 mod walk;
 mod wire;
 
@@ -128,6 +129,10 @@ const CHECKS: &[(&str, Check)] = &[
     (
         "a_clock_far_ahead_breaks_nothing",
         faults::a_clock_far_ahead_breaks_nothing,
+    ),
+    (
+        "releases_are_tried_and_kept_or_given_up",
+        update::releases_are_tried_and_kept_or_given_up,
     ),
     (
         "pc_shows_itself_on_the_framebuffer_of_the_firmware_when_no_driver_binds",

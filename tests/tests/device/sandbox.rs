@@ -123,6 +123,7 @@ fn device_group(node: &str) -> Option<&'static str> {
         ("/dev/virtio-ports/", "console"),
         ("/dev/rtc", "rtc"),
         ("/dev/watchdog", "watchdog"),
+        ("/dev/slots/", "slots"),
     ]
     .into_iter()
     .find_map(|(start, group)| node.starts_with(start).then_some(group))

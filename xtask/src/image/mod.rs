@@ -10,6 +10,7 @@
 //! | `root.img` | the root slot: EROFS and its hash tree |
 //! | `initramfs.cpio`, `kernel` | what is loaded with it |
 //! | `boot.efi`, `esp.img` | these in one file, and the partition that holds it |
+//! | `boot-b.efi` | the same file for the other slot, for a release of this image |
 //! | `NAME.img` | a whole disk, for a stick or a card |
 //! | `disk.img` | the disk of `cargo xtask run`, with what the device has stored |
 
@@ -54,6 +55,17 @@ pub struct Options {
     pub command_line: Vec<String>,
     /// Other files than the product's, for tests of what goes wrong.
     pub variant: Option<Variant>,
+    /// The version that the image calls itself, when it is not this tree's.
+    pub version: Option<String>,
+    /// Which keys the device believes for its updates: a root made by `hyper-release root`. A
+    /// development image without one believes the key that is in the tree.
+    pub update_root: Option<PathBuf>,
+}
+
+impl Options {
+    fn version(&self) -> &str {
+        self.version.as_deref().unwrap_or(env!("CARGO_PKG_VERSION"))
+    }
 }
 
 /// A product's image with some files of its own, made in a folder of its own: `PRODUCT-NAME`.
@@ -76,6 +88,8 @@ impl Default for Options {
             no_build: std::env::var_os("HYPEROS_NO_BUILD").is_some(),
             command_line: Vec::new(),
             variant: None,
+            version: None,
+            update_root: None,
         }
     }
 }
@@ -196,7 +210,7 @@ pub fn stage_layer(
 fn release(options: &Options) -> String {
     format!(
         "version = {:?}\ndevelopment = {}\nedition = {:?}\nbuilt = {SOURCE_DATE_EPOCH}\n",
-        env!("CARGO_PKG_VERSION"),
+        options.version(),
         options.development,
         options.edition
     )
@@ -220,6 +234,11 @@ fn command_line(product: &Product, root: &Root, extra: &[String]) -> String {
         line.push_str(argument);
     }
     line
+}
+
+/// The command line for slot b. It has the same length, so that the two boot files differ in one byte.
+fn for_other_slot(command_line: &str) -> String {
+    command_line.replacen("hyper.slot=a ", "hyper.slot=b ", 1)
 }
 
 /// `init` and the drivers that it needs to reach the root.
@@ -289,12 +308,23 @@ impl Image {
             &release_path,
             format!(
                 "ID=hyperos\nNAME=HyperOS\nVERSION_ID={}\nVARIANT_ID={}\n",
-                env!("CARGO_PKG_VERSION"),
+                options.version(),
                 options.edition
             ),
         )?;
         let boot = self.folder.join("boot.efi");
         boot::write(&self.kernel, &self.initramfs, &line, &release_path, &boot)?;
+        let other = self.folder.join("command-line-b");
+        fs::write(&other, for_other_slot(command_line))
+            .with_context(|| format!("writing {}", other.display()))?;
+        let boot_b = self.folder.join("boot-b.efi");
+        boot::write(
+            &self.kernel,
+            &self.initramfs,
+            &other,
+            &release_path,
+            &boot_b,
+        )?;
 
         let _ = fs::remove_file(to);
         let file = File::create(to).with_context(|| format!("creating {}", to.display()))?;
@@ -335,6 +365,42 @@ impl Image {
     /// Fails when the disk has other partitions than this product asks for today.
     pub fn update_disk(&self, disk: &Path) -> Result<()> {
         disk::update(self, disk)
+    }
+
+    /// Another image in a folder of its own: this one with what `change` does to it and to its
+    /// staged files, and other arguments for its kernel. It is what a later release of the same system is to a
+    /// test.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a piece cannot be made.
+    pub fn variant(
+        &self,
+        folder: &Path,
+        options: &Options,
+        change: impl FnOnce(&mut Self, &Path) -> Result<()>,
+    ) -> Result<Self> {
+        let stage = folder.join("stage");
+        if stage.exists() {
+            fs::remove_dir_all(&stage).with_context(|| format!("emptying {}", stage.display()))?;
+        }
+        paths::create(folder)?;
+        root::copy_tree(&self.folder.join("stage"), &stage)?;
+        let release_path = stage.join("system/release.toml");
+        fs::write(&release_path, release(options))
+            .with_context(|| format!("writing {}", release_path.display()))?;
+        let mut image = Self {
+            esp: folder.join("esp.img"),
+            folder: folder.to_owned(),
+            lock: None,
+            ..self.clone()
+        };
+        change(&mut image, &stage)?;
+        let slot_size = self.layout.partition("root-a").size;
+        image.root = root::pack(&self.product, &stage, &folder.join("root.img"), slot_size)?;
+        image.command_line = command_line(&self.product, &image.root, &options.command_line);
+        image.write_esp(&image.command_line, &image.esp, options)?;
+        Ok(image)
     }
 
     /// The same system with other arguments for its kernel.

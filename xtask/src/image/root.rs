@@ -129,6 +129,8 @@ fn stage_configuration(
     fs::write(&release, super::release(options))
         .with_context(|| format!("writing {}", release.display()))?;
 
+    stage_update_root(root, options, system)?;
+
     let services = system.join("services");
     paths::create(&services)?;
     let mut ahead = String::new();
@@ -157,6 +159,21 @@ fn stage_configuration(
 struct Beginning {
     program: String,
     start: Option<String>,
+}
+
+/// The keys that the device believes for its updates. Without any it believes nobody.
+fn stage_update_root(root: &Path, options: &Options, system: &Path) -> Result<()> {
+    let development = root.join("hyper-release/development/root.json");
+    let from = match &options.update_root {
+        Some(path) => path,
+        None if options.development => &development,
+        None => return Ok(()),
+    };
+    let to = system.join("update");
+    paths::create(&to)?;
+    fs::copy(from, to.join("root.json"))
+        .with_context(|| format!("copying {}", from.display()))
+        .map(drop)
 }
 
 /// The manifest of a service: `system/CRATE/services/NAME.toml`.

@@ -87,16 +87,9 @@ pub(super) fn arguments(options: &Options) -> Result<Vec<OsString>> {
             "disk"
         }
     };
-    // The first place is taken when QEMU loads the kernel itself.
-    let bootindex = if options.boot == Boot::Firmware {
-        ",bootindex=0"
-    } else {
-        ""
-    };
-    list.add([
-        "-device",
-        &format!("virtio-blk-pci,drive={drive}{bootindex}"),
-    ]);
+    // Without an order from QEMU: OVMF would put it in the place of the one that the system keeps among
+    // the firmware's variables, and with it the other slot.
+    list.add(["-device", &format!("virtio-blk-pci,drive={drive}")]);
     if let Some(display) = options.display {
         // The VGA variant: OVMF crashes on the other one with a mode as tall as a phone's.
         list.add([

@@ -6,6 +6,7 @@ mod family;
 mod probe;
 mod services;
 mod settings;
+mod update;
 
 use std::io::Write;
 
@@ -110,6 +111,12 @@ pub enum Command {
     Network,
     /// Print what time it is and who says so
     Time,
+    /// See and install releases
+    Update {
+        /// What to do; say how things stand, if nothing is said
+        #[command(subcommand)]
+        action: Option<UpdateAction>,
+    },
     /// Show a notification
     Notify {
         /// At most 80 bytes
@@ -140,6 +147,24 @@ pub enum Command {
         #[arg(long)]
         port: Option<std::path::PathBuf>,
     },
+}
+
+/// What can be done with releases.
+#[derive(Debug, Subcommand)]
+pub enum UpdateAction {
+    /// Say what runs, what is ready and how the last release that was tried came out
+    Status,
+    /// Ask the mirrors for a newer release
+    Check,
+    /// Install the newest release, and say how far it is
+    Install {
+        /// A mirror (`http://…`) or a folder (`/…`) to take it from, instead of the mirrors that are set
+        source: Option<String>,
+    },
+    /// End an installation; what was written counts when it is begun again
+    Cancel,
+    /// Restart into the release that is ready
+    Restart,
 }
 
 /// What can be done with settings.
@@ -179,6 +204,9 @@ impl Command {
             } => api::answers_stream(api::split(function, arguments).1),
             Self::Family {
                 action: Some(family::FamilyAction::Pairing),
+            } => true,
+            Self::Update {
+                action: Some(UpdateAction::Check | UpdateAction::Install { .. }),
             } => true,
             _ => false,
         }
@@ -229,6 +257,9 @@ impl Command {
             } => services::log(bus, service.as_deref(), lines, follow, out).await,
             Self::Settings { action } => {
                 settings::run(bus, action.unwrap_or(SettingsAction::List), out).await
+            }
+            Self::Update { action } => {
+                update::run(bus, action.unwrap_or(UpdateAction::Status), out).await
             }
             Self::Network => device::network(bus, out).await,
             Self::Time => device::time(bus, out).await,

@@ -12,7 +12,7 @@ use rustix::fs::Advice;
 /// The file that lists what is read ahead: a path a line. The image's builder writes it.
 const LIST: &str = "/system/read-ahead";
 
-/// Has the kernel read what [`LIST`] names. Nothing waits for it, and nothing depends on it.
+/// Has the kernel read what `LIST` names. Nothing waits for it, and nothing depends on it.
 pub fn begin() {
     let reader = std::thread::Builder::new().name("read-ahead".to_owned());
     // Without a thread the pages are read when they are needed.

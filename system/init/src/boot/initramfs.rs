@@ -12,6 +12,7 @@ use crate::command_line::CommandLine;
 use crate::device::uevent::UeventSocket;
 use crate::device::{display, module, partition};
 use crate::fatal;
+use crate::slots::watchdog;
 
 /// How long a disk may take to appear. Slow readers of cards and sticks take seconds.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -47,6 +48,7 @@ pub fn run() -> Result<()> {
     let text =
         std::fs::read_to_string("/proc/cmdline").context("reading the kernel command line")?;
     let command_line = CommandLine::parse(&text).context("reading the kernel command line")?;
+    watchdog::arm(command_line.watchdog.unwrap_or(watchdog::STANDARD));
     module::load_in_order(Path::new("/modules"))?;
     if command_line.display_only {
         display::wait(&events)?;

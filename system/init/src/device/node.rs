@@ -18,6 +18,8 @@ pub struct Node {
     pub path: PathBuf,
     /// Its device numbers.
     pub number: (u32, u32),
+    /// Whether the group may write it.
+    pub writable: bool,
 }
 
 /// The folder of `/sys/class` in which a group's devices are, which is also their subsystem.
@@ -30,6 +32,7 @@ pub fn class(group: DeviceGroup) -> &'static str {
         DeviceGroup::Console => "virtio-ports",
         DeviceGroup::Rtc => "rtc",
         DeviceGroup::Watchdog => "watchdog",
+        DeviceGroup::Slots => "block",
     }
 }
 
@@ -39,6 +42,7 @@ pub fn folders(group: DeviceGroup) -> &'static [&'static str] {
         DeviceGroup::Dri => &["dri"],
         DeviceGroup::Input => &["input"],
         DeviceGroup::Console => &["virtio-ports"],
+        DeviceGroup::Slots => &["slots"],
         _ => &[],
     }
 }
@@ -80,6 +84,7 @@ impl Node {
                 }
                 Path::new("virtio-ports").join(port)
             }
+            DeviceGroup::Slots => super::slot::name(device, super::slot::running())?,
             _ => PathBuf::from(name),
         };
         let plain = path
@@ -87,6 +92,7 @@ impl Node {
             .all(|part| matches!(part, std::path::Component::Normal(_)));
         plain.then_some(Self {
             group,
+            writable: group != DeviceGroup::Slots || super::slot::may_be_written(&path),
             path,
             number: (major.parse().ok()?, minor.parse().ok()?),
         })
@@ -103,15 +109,13 @@ impl Node {
         if let Some(parent) = file.parent() {
             std::fs::create_dir_all(parent).with_context(doing)?;
         }
-        let mode = Mode::from(0o660);
+        let mode = Mode::from(if self.writable { 0o660 } else { 0o440 });
+        let kind = match self.group {
+            DeviceGroup::Slots => FileType::BlockDevice,
+            _ => FileType::CharacterDevice,
+        };
         let device = rustix::fs::makedev(self.number.0, self.number.1);
-        match rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &file,
-            FileType::CharacterDevice,
-            mode,
-            device,
-        ) {
+        match rustix::fs::mknodat(rustix::fs::CWD, &file, kind, mode, device) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error).with_context(doing),
         }

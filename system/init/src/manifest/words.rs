@@ -23,11 +23,14 @@ pub enum DeviceGroup {
     Rtc,
     /// The hardware watchdog: `/dev/watchdog`.
     Watchdog,
+    /// The disks of the two slots, in `/dev/slots`: those of the slot that runs to be read, those of
+    /// the other one to be written.
+    Slots,
 }
 
 impl DeviceGroup {
     /// Every group.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Dri,
         Self::Input,
         Self::Framebuffer,
@@ -35,6 +38,7 @@ impl DeviceGroup {
         Self::Console,
         Self::Rtc,
         Self::Watchdog,
+        Self::Slots,
     ];
 
     /// The group id that its nodes have.
@@ -52,6 +56,7 @@ impl DeviceGroup {
             Self::Console => "console",
             Self::Rtc => "rtc",
             Self::Watchdog => "watchdog",
+            Self::Slots => "slots",
         }
     }
 }

@@ -1,0 +1,556 @@
+//! The service `update`: what it knows, what it is doing, and the interface to both.
+//!
+//! One piece of work at a time, on a thread of its own, for it reads, hashes and writes for long
+//! while the interface goes on answering.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use bus::update as wire;
+use bus::{Caller, Outgoing};
+use futures::stream;
+use release::Version;
+use serde::{Deserialize, Serialize};
+use store::Beginning;
+use tokio::sync::watch;
+
+use crate::find::{self, Device, Found};
+use crate::install::{self, Disks, Installation, Progress};
+use crate::source::Source;
+use crate::supply::{Problem, Supply};
+
+/// Nobody sees more often how far an installation is.
+const SHOWN: Duration = Duration::from_millis(250);
+
+/// The keys that are trusted, in the image.
+const ROOT: &str = "/system/update/root.json";
+/// Where process 1 puts the disks of the slots.
+const DISKS: &str = "/dev/slots";
+
+/// Serves until it is told to stop.
+pub fn run() -> Result<()> {
+    service::run(async || {
+        let data = PathBuf::from(std::env::var_os("HYPER_DATA").unwrap_or("/data/update".into()));
+        let system = PathBuf::from(std::env::var_os("HYPER_SYSTEM").unwrap_or("/system".into()));
+        let bus = bus::Client::from_environment();
+        let update = Update::open(&data, &system, bus)?;
+        let mut server = bus::Server::from_environment().context("taking the socket over")?;
+        server.serve(wire::interface(update));
+        Ok(server)
+    })
+}
+
+/// What the image says of itself.
+#[derive(Clone, Debug, Deserialize)]
+struct Release {
+    version: Version,
+    edition: String,
+    #[serde(default)]
+    development: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Product {
+    name: String,
+}
+
+/// What is kept in `/data/update/state`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Kept {
+    /// The device's own secret, from which its places in waves come.
+    seed: Vec<u8>,
+    /// When the sources were last asked with success, in milliseconds since 1970.
+    checked: Option<u64>,
+    /// The release that was written to the other slot whole.
+    ready: Option<Ready>,
+}
+
+/// A release in the other slot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Ready {
+    version: Version,
+    channel: String,
+    built: u64,
+    notes: String,
+    size: u64,
+    source: String,
+    /// The slot that held it when it was written: once that slot runs, this is over.
+    slot: String,
+}
+
+impl store::Version for Kept {
+    const NUMBER: u32 = 1;
+    type Previous = Beginning;
+    fn up(previous: Beginning, _: Option<Self>) -> Self {
+        match previous {}
+    }
+    fn down(&self) -> Option<Beginning> {
+        None
+    }
+}
+
+/// What goes on: the wire's phases, with what is found still at hand.
+#[derive(Clone, Debug)]
+enum Phase {
+    Idle,
+    Checking,
+    Current,
+    Available(Box<Found>),
+    Installing(wire::Progress),
+    Ready(wire::Release),
+    Failed(String),
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    problems: Vec<Problem>,
+    kept: store::Store<Kept>,
+    working: bool,
+}
+
+/// The service.
+#[derive(Clone)]
+pub struct Update(Arc<Inner>);
+
+struct Inner {
+    data: PathBuf,
+    release: Release,
+    product: Product,
+    bus: bus::Client,
+    state: Mutex<State>,
+    cancelled: AtomicBool,
+    changes: watch::Sender<u64>,
+}
+
+impl Update {
+    /// Reads what the image says of itself and what was kept.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the image does not say what it is.
+    pub fn open(data: &Path, system: &Path, bus: bus::Client) -> Result<Self> {
+        let release = read(&system.join("release.toml"))?;
+        let product = read(&system.join("product.toml"))?;
+        std::fs::create_dir_all(data.join("metadata"))
+            .with_context(|| format!("making the folder {}", data.join("metadata").display()))?;
+        let opened = store::open::<Kept>(&data.join("state"))?;
+        for notice in &opened.notices {
+            tracing::warn!("{notice}");
+        }
+        let mut kept = opened.store;
+        if kept.value().seed.is_empty() {
+            let mut seed = vec![0; 32];
+            std::io::Read::read_exact(
+                &mut std::fs::File::open("/dev/urandom").context("opening /dev/urandom")?,
+                &mut seed,
+            )
+            .context("making this device's seed")?;
+            kept.update(|kept| kept.seed = seed)?;
+        }
+        let state = State {
+            phase: Phase::Idle,
+            problems: Vec::new(),
+            kept,
+            working: false,
+        };
+        Ok(Self(Arc::new(Inner {
+            data: data.to_owned(),
+            release,
+            product,
+            bus,
+            state: Mutex::new(state),
+            cancelled: AtomicBool::new(false),
+            changes: watch::Sender::new(0),
+        })))
+    }
+
+    /// Looks at the state, or changes it.
+    fn with<T>(&self, with: impl FnOnce(&mut State) -> T) -> T {
+        // The state is whole between any two of its lines.
+        with(&mut self.0.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, phase: Phase) {
+        self.with(|state| state.phase = phase);
+        self.0.changes.send_modify(|number| *number += 1);
+    }
+
+    /// How things stand.
+    async fn look(&self) -> wire::State {
+        let slots = self.slots().await;
+        let (slot, unsupported, trial) = match &slots {
+            Ok(slots) => (
+                slots.slot.clone(),
+                slots.problem.clone(),
+                slots.trial.clone(),
+            ),
+            Err(error) => (None, Some(format!("{error:#}")), None),
+        };
+        let channel = channel(&self.0.bus).await;
+        self.with(|state| {
+            self.settle(state, slot.as_deref());
+            let phase = match (&state.phase, unsupported) {
+                (_, Some(reason)) => wire::Phase::Unsupported(reason),
+                (Phase::Idle, None) => wire::Phase::Idle,
+                (Phase::Checking, None) => wire::Phase::Checking,
+                (Phase::Current, None) => wire::Phase::Current,
+                (Phase::Available(found), None) => {
+                    wire::Phase::Available(describe(found, slot.as_deref()))
+                }
+                (Phase::Installing(progress), None) => wire::Phase::Installing(progress.clone()),
+                (Phase::Ready(release), None) => wire::Phase::Ready(release.clone()),
+                (Phase::Failed(reason), None) => wire::Phase::Failed(reason.clone()),
+            };
+            wire::State {
+                installed: self.0.release.version.to_string(),
+                slot: slot.clone(),
+                channel,
+                phase,
+                trial: trial.map(|trial| wire::Trial {
+                    version: trial.version,
+                    outcome: match trial.outcome {
+                        bus::slots::Outcome::Trying => wire::Outcome::Trying,
+                        bus::slots::Outcome::Kept => wire::Outcome::Kept,
+                        bus::slots::Outcome::FellBack(reason) => wire::Outcome::FellBack(reason),
+                    },
+                }),
+                checked: state.kept.value().checked,
+                problems: state
+                    .problems
+                    .iter()
+                    .map(|problem| wire::Problem {
+                        source: problem.source.clone(),
+                        reason: problem.reason.clone(),
+                    })
+                    .collect(),
+                development: self.0.release.development,
+            }
+        })
+    }
+
+    /// What was written to the other slot is still there after a restart, unless it runs by now.
+    fn settle(&self, state: &mut State, slot: Option<&str>) {
+        let Some(ready) = &state.kept.value().ready else {
+            return;
+        };
+        if Some(ready.slot.as_str()) == slot || ready.version <= self.0.release.version {
+            if let Err(error) = state.kept.update(|kept| kept.ready = None) {
+                tracing::warn!("{error}");
+            }
+        } else if matches!(state.phase, Phase::Idle) {
+            state.phase = Phase::Ready(ready.describe());
+        }
+    }
+
+    async fn slots(&self) -> Result<bus::slots::State> {
+        bus::slots::status(&self.0.bus)
+            .await
+            .context("asking process 1 about the slots")
+    }
+
+    /// Begins a piece of work, unless one is under way.
+    fn begin(
+        &self,
+        work: impl AsyncFnOnce(Update) -> Result<Phase> + Send + 'static,
+    ) -> Result<(), String> {
+        let busy = self.with(|state| std::mem::replace(&mut state.working, true));
+        if busy {
+            return Err("something is under way already: wait for it, or cancel it".to_owned());
+        }
+        self.0.cancelled.store(false, Ordering::Relaxed);
+        let update = self.clone();
+        let thread = std::thread::Builder::new()
+            .name("work".into())
+            .spawn(move || {
+                let done = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .map_err(anyhow::Error::from)
+                    .and_then(|runtime| runtime.block_on(work(update.clone())));
+                let phase = done.unwrap_or_else(|error| {
+                    tracing::warn!("{error:#}");
+                    Phase::Failed(format!("{error:#}"))
+                });
+                update.with(|state| state.working = false);
+                update.set(phase);
+            });
+        thread.map(drop).map_err(|error| {
+            self.with(|state| state.working = false);
+            format!("starting to work: {error}")
+        })
+    }
+
+    /// As this, but calling from another thread: connections belong to the loop that made them.
+    fn on_this_thread(&self) -> bus::Client {
+        bus::Client::from_environment()
+    }
+
+    async fn find(&self, sources: &[Source], waits: bool) -> Result<Option<Found>> {
+        let root = std::fs::read(ROOT).with_context(|| {
+            format!("reading {ROOT}: this image carries no keys, so no release can be trusted")
+        })?;
+        let device = Device {
+            product: self.0.product.name.clone(),
+            edition: self.0.release.edition.clone(),
+            installed: self.0.release.version.clone(),
+            channel: channel(&self.on_this_thread()).await,
+            seed: self.with(|state| state.kept.value().seed.clone()),
+            now: now() / 1000,
+        };
+        let memory = self.0.data.join("metadata");
+        let (found, problems) = find::find(&device, sources, &root, Some(&memory), waits).await;
+        let all_failed = !sources.is_empty() && problems.len() == sources.len();
+        let reasons = problems
+            .iter()
+            .map(|problem| format!("{}: {}", problem.source, problem.reason))
+            .collect::<Vec<_>>()
+            .join("; ");
+        self.with(|state| {
+            state.problems = problems;
+            if !all_failed && let Err(error) = state.kept.update(|kept| kept.checked = Some(now()))
+            {
+                tracing::warn!("{error}");
+            }
+        });
+        if all_failed {
+            bail!("no source could be used: {reasons}");
+        }
+        Ok(found)
+    }
+
+    async fn install_found(&self, found: Found, sources: Vec<Source>) -> Result<Phase> {
+        let bus = self.on_this_thread();
+        let slots = bus::slots::status(&bus)
+            .await
+            .context("asking process 1 about the slots")?;
+        if let Some(problem) = slots.problem {
+            bail!("this device cannot be updated: {problem}");
+        }
+        if !slots.awaited.is_empty() {
+            bail!("the release that runs is itself on trial: wait until it is confirmed");
+        }
+        let running = slots.slot.context("this system has no slots")?;
+        let slot = if running == "a" { "b" } else { "a" };
+        // Whatever was ready is about to be written over.
+        bus::slots::forget(&bus).await?.map_err(|reason| {
+            anyhow!("taking back the trial of what is in slot {slot}: {reason}")
+        })?;
+        self.with(|state| state.kept.update(|kept| kept.ready = None))?;
+        let described = describe(&found, Some(&running));
+        // The source that has it first, then the others: a chunk is a chunk wherever it comes from.
+        let mut supply = vec![found.source.clone()];
+        supply.extend(
+            sources
+                .into_iter()
+                .filter(|source| source.name() != found.source.name()),
+        );
+        let mut supply = Supply::new(supply);
+        let disks = Disks {
+            root: Path::new(DISKS).join("root"),
+            esp: Path::new(DISKS).join("esp"),
+            other_root: Path::new(DISKS).join("other-root"),
+            other_esp: Path::new(DISKS).join("other-esp"),
+            boot_file: self.0.data.join("boot-file"),
+        };
+        let mut shown: Option<(Instant, install::Step)> = None;
+        let mut observe = |progress: Progress| {
+            if shown.is_none_or(|(when, step)| when.elapsed() > SHOWN || step != progress.step) {
+                shown = Some((Instant::now(), progress.step));
+                self.set(Phase::Installing(wire::Progress {
+                    release: described.clone(),
+                    step: match progress.step {
+                        install::Step::Comparing => wire::Step::Comparing,
+                        install::Step::Writing => wire::Step::Writing,
+                        install::Step::Verifying => wire::Step::Verifying,
+                        install::Step::Finishing => wire::Step::Finishing,
+                    },
+                    done: progress.done,
+                    total: progress.total,
+                    downloaded: progress.downloaded,
+                }));
+            }
+        };
+        tracing::info!("installing {} into slot {slot}", found.manifest.version);
+        let begun = Instant::now();
+        let done = Installation {
+            manifest: &found.manifest,
+            slot,
+            disks: &disks,
+            supply: &mut supply,
+            observe: &mut observe,
+            cancelled: &self.0.cancelled,
+        }
+        .run()
+        .await;
+        let (downloaded, problems) = (supply.downloaded, supply.problems);
+        self.with(|state| state.problems.extend(problems));
+        match done {
+            Err(install::Error::Cancelled) => return Ok(Phase::Available(Box::new(found))),
+            done => done.with_context(|| format!("installing {}", found.manifest.version))?,
+        }
+        tracing::info!(
+            "{} is in slot {slot} after {:.1} s; {downloaded} bytes came from the source",
+            found.manifest.version,
+            begun.elapsed().as_secs_f64()
+        );
+        let ready = Ready {
+            version: found.manifest.version.clone(),
+            channel: found.channel.clone(),
+            built: described.built,
+            notes: described.notes.clone(),
+            size: described.size,
+            source: described.source.clone(),
+            slot: slot.to_owned(),
+        };
+        self.with(|state| state.kept.update(|kept| kept.ready = Some(ready)))?;
+        Ok(Phase::Ready(described))
+    }
+}
+
+impl Ready {
+    fn describe(&self) -> wire::Release {
+        wire::Release {
+            version: self.version.to_string(),
+            channel: self.channel.clone(),
+            built: self.built,
+            notes: self.notes.clone(),
+            size: self.size,
+            source: self.source.clone(),
+        }
+    }
+}
+
+fn describe(found: &Found, running: Option<&str>) -> wire::Release {
+    let slot = if running == Some("a") { "b" } else { "a" };
+    wire::Release {
+        version: found.manifest.version.to_string(),
+        channel: found.channel.clone(),
+        built: found.manifest.built * 1000,
+        notes: found.manifest.notes.clone(),
+        size: found.manifest.download_size(slot),
+        source: found.source.name(),
+    }
+}
+
+impl wire::Handler for Update {
+    async fn status(&self, _: Caller) -> wire::State {
+        self.look().await
+    }
+
+    async fn watch(&self, _: Caller) -> Outgoing<wire::State> {
+        let mut changes = self.0.changes.subscribe();
+        changes.mark_changed();
+        Box::pin(stream::unfold(
+            (self.clone(), changes),
+            async |(update, mut changes)| {
+                changes.changed().await.ok()?;
+                let state = update.look().await;
+                Some((state, (update, changes)))
+            },
+        ))
+    }
+
+    async fn check(&self, caller: Caller) -> Result<(), String> {
+        tracing::info!("{} asks for a check", caller.name());
+        self.begin(async |update: Update| {
+            update.set(Phase::Checking);
+            let sources = mirrors(&update.on_this_thread()).await?;
+            if sources.is_empty() {
+                bail!("no mirror is set: name one in the setting update.mirrors");
+            }
+            Ok(match update.find(&sources, true).await? {
+                Some(found) => Phase::Available(Box::new(found)),
+                None => Phase::Current,
+            })
+        })
+    }
+
+    async fn install(&self, caller: Caller) -> Result<(), String> {
+        tracing::info!("{} asks for the installation", caller.name());
+        self.begin(async |update: Update| {
+            update.set(Phase::Checking);
+            let sources = mirrors(&update.on_this_thread()).await?;
+            match update.find(&sources, true).await? {
+                Some(found) => update.install_found(found, sources).await,
+                None => Ok(Phase::Current),
+            }
+        })
+    }
+
+    async fn install_from(&self, caller: Caller, source: String) -> Result<(), String> {
+        tracing::info!("{} asks for the installation from {source}", caller.name());
+        self.begin(async move |update: Update| {
+            update.set(Phase::Checking);
+            let source = Source::parse(&source, &update.on_this_thread())?;
+            match update.find(std::slice::from_ref(&source), false).await? {
+                Some(found) => update.install_found(found, vec![source]).await,
+                None => Ok(Phase::Current),
+            }
+        })
+    }
+
+    async fn cancel(&self, _: Caller) -> Result<(), String> {
+        if !self.with(|state| state.working) {
+            return Err("nothing is under way".to_owned());
+        }
+        self.0.cancelled.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn restart(&self, caller: Caller) -> Result<(), String> {
+        let state = self.look().await;
+        let wire::Phase::Ready(release) = state.phase else {
+            return Err("no release is ready: install one first".to_owned());
+        };
+        tracing::info!(
+            "{} asks for a restart into {}",
+            caller.name(),
+            release.version
+        );
+        bus::slots::try_other(&self.0.bus, &release.version)
+            .await
+            .map_err(|error| error.to_string())??;
+        bus::power::restart(&self.0.bus)
+            .await
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// The channel that this device follows.
+async fn channel(bus: &bus::Client) -> String {
+    match bus::settings::get(bus, "update.channel").await {
+        Ok(Ok(bus::settings::Value::Text(channel))) => channel,
+        _ => "stable".to_owned(),
+    }
+}
+
+/// The mirrors that the owner or the edition set.
+async fn mirrors(bus: &bus::Client) -> Result<Vec<Source>> {
+    let value = bus::settings::get(bus, "update.mirrors")
+        .await
+        .context("reading which mirrors are set")?;
+    match value {
+        Ok(bus::settings::Value::Texts(mirrors)) => mirrors
+            .iter()
+            .map(|mirror| Source::parse(mirror, bus))
+            .collect(),
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("reading {}", path.display()))
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis().try_into().unwrap_or(u64::MAX))
+}

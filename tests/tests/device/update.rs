@@ -1,0 +1,272 @@
+//! Releases on a device with firmware: installed, tried, kept, given up.
+//!
+//! One machine goes through a life of updates, each into the slot that does not run:
+//!
+//! | release | what it is | what becomes of it |
+//! |---|---|---|
+//! | 0.2.0 | as it should be, after a mirror that lies | kept |
+//! | 0.3.0 | its kernel is none | the firmware starts the one before |
+//! | 0.4.0 | hangs in the initramfs | the watchdog resets the device |
+//! | 0.5.0 | its initramfs is empty | the kernel panics and restarts |
+//! | 0.6.0 | its shell ends as soon as it starts | its time is over, and it says so |
+//! | 0.7.0 | as it should be | kept |
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use hyper_release::publish::{self, Change};
+use hyper_release::{keys, make};
+use release::wave::Wave;
+use system_tests::mirror::{Manner, Mirror};
+use system_tests::phone::Phone;
+use xtask::image::{self, Image};
+use xtask::machine::{LIMIT, Machine, Options};
+
+use crate::shared::Shared;
+
+/// The watchdog of a release that is made to hang, in seconds.
+const WATCHDOG: &str = "hyper.watchdog=15";
+
+pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()> {
+    let folder = Shared::folder("update")?;
+    let repository = Repository::make(&folder)?;
+    let mirror = Mirror::start(&repository.folder)?;
+    let liar = Mirror::start(&repository.folder)?;
+    liar.behave(Manner::Lying);
+
+    let phone = phone.phone()?;
+    let mut releases = Releases {
+        phone,
+        folder: &folder,
+        repository: &repository,
+    };
+    releases.publish("0.2.0", &[], |_, _| Ok(()))?;
+
+    let disk = folder.join("disk.img");
+    let _ = fs::remove_file(&disk);
+    let _ = fs::remove_file(folder.join("firmware-variables.fd"));
+    phone.image.write_disk(&disk)?;
+    let mut machine = Machine::start(Options::new(&phone.image, &disk, &folder)?)?;
+    machine.wait_for_page("lock")?;
+    machine.wait_for_answer("update", |status| {
+        status.contains("0.1.0 runs in slot a")
+            && status.contains("the firmware starts slot a by itself")
+    })?;
+    machine.hyper("settings set appearance.accent moss")?;
+
+    // The liar is asked first and serves metadata as it is; what it does to chunks is noticed.
+    machine.hyper(&format!(
+        "settings set update.mirrors {} {}",
+        liar.address(),
+        mirror.address()
+    ))?;
+    install(&mut machine, "0.2.0")?;
+    let status = machine.hyper("update")?;
+    ensure!(
+        status.contains(&format!("{} was not used", liar.address())),
+        "the mirror that lies is not named: {status}"
+    );
+    machine.hyper(&format!("settings set update.mirrors {}", mirror.address()))?;
+    restart(&mut machine)?;
+    kept(&mut machine, "0.2.0", "b")?;
+    let accent = machine.hyper("settings get appearance.accent")?;
+    ensure!(accent.contains("moss"), "the setting is now {accent}");
+
+    releases.publish("0.3.0", &[], |image, _| {
+        let kernel = image.folder.join("kernel");
+        image.kernel = kernel.clone();
+        fs::write(kernel, vec![0x5a; 4 << 20]).context("writing a kernel that is none")
+    })?;
+    mirror.take_sent();
+    install(&mut machine, "0.3.0")?;
+    restart(&mut machine)?;
+    given_up(&mut machine, "0.3.0", "0.2.0", "did not come up")?;
+
+    releases.publish("0.4.0", &["hyper.bench=display-only", WATCHDOG], |_, _| {
+        Ok(())
+    })?;
+    install(&mut machine, "0.4.0")?;
+    restart(&mut machine)?;
+    given_up(&mut machine, "0.4.0", "0.2.0", "did not come up")?;
+
+    releases.publish("0.5.0", &[], |image, _| {
+        image.initramfs = image.folder.join("initramfs.cpio");
+        fs::write(&image.initramfs, [0; 512]).context("writing an initramfs with nothing in it")
+    })?;
+    install(&mut machine, "0.5.0")?;
+    restart(&mut machine)?;
+    given_up(&mut machine, "0.5.0", "0.2.0", "did not come up")?;
+
+    releases.publish("0.6.0", &[], |_, system| {
+        fs::copy(system.join("hyper"), system.join("shell")).context("breaking the shell")?;
+        let product = system.join("product.toml");
+        let text = fs::read_to_string(&product)?.replace("within = \"5 min\"", "within = \"20 s\"");
+        fs::write(product, text).context("shortening the trial")
+    })?;
+    install(&mut machine, "0.6.0")?;
+    restart(&mut machine)?;
+    given_up(&mut machine, "0.6.0", "0.2.0", "the shell does not answer")?;
+
+    releases.publish("0.7.0", &[], |_, _| Ok(()))?;
+    install(&mut machine, "0.7.0")?;
+    restart(&mut machine)?;
+    kept(&mut machine, "0.7.0", "a")?;
+    let accent = machine.hyper("settings get appearance.accent")?;
+    ensure!(accent.contains("moss"), "the setting is now {accent}");
+    machine.shut_down(LIMIT)
+}
+
+/// Has the newest release written to the other slot.
+fn install(machine: &mut Machine, version: &str) -> Result<()> {
+    machine.hyper("call update.install")?;
+    let ready = format!("{version} is ready");
+    let mut last = String::new();
+    // As long as it goes on it may take its time.
+    loop {
+        let before = last.clone();
+        let result = machine.wait_for(&format!("{version} to be installed further"), |machine| {
+            let status = machine.hyper("update")?;
+            Ok((status != before).then_some(status))
+        });
+        last = result?;
+        if last.contains(&ready) {
+            return Ok(());
+        }
+        ensure!(
+            !last.contains("failed:") && !last.contains("no updates:"),
+            machine.evidence(&format!("installing {version}: {last}"))
+        );
+    }
+}
+
+/// Restarts into it, and waits until the device has reset itself.
+fn restart(machine: &mut Machine) -> Result<()> {
+    // OVMF resets once by itself when its variables are new, and so does a release that was given up.
+    while machine.qmp().event("RESET", Instant::now())?.is_some() {}
+    machine.hyper("update restart")?;
+    machine.console().disconnect();
+    let reset = machine.qmp().event("RESET", Instant::now() + LIMIT)?;
+    ensure!(
+        reset.is_some(),
+        machine.evidence("the device did not restart")
+    );
+    Ok(())
+}
+
+fn kept(machine: &mut Machine, version: &str, slot: &str) -> Result<()> {
+    machine.wait_for_page("lock")?;
+    machine.wait_for_answer("update", |status| {
+        status.contains(&format!("{version} runs in slot {slot}"))
+            && status.contains(&format!("{version} was tried and kept"))
+            && status.contains(&format!("the firmware starts slot {slot} by itself"))
+    })?;
+    Ok(())
+}
+
+fn given_up(machine: &mut Machine, version: &str, runs: &str, reason: &str) -> Result<()> {
+    // Whether the device resets a second time depends on how far the release comes; what runs in
+    // the end does not.
+    machine.console().disconnect();
+    let status = machine.wait_for("the release before to run again", |machine| {
+        let Ok(answer) = machine.console().run("update", LIMIT / 12) else {
+            return Ok(None);
+        };
+        let given_up = answer.output.contains(&format!("{runs} runs in slot"))
+            && answer
+                .output
+                .contains(&format!("{version} was tried and given up"));
+        Ok(given_up.then_some(answer.output))
+    })?;
+    ensure!(
+        status.contains(reason) && status.contains("the firmware starts slot b by itself"),
+        machine.evidence(&format!("not what was expected of {version}: {status}"))
+    );
+    machine.wait_for_page("lock")
+}
+
+/// A repository that the development key speaks for.
+struct Repository {
+    folder: PathBuf,
+    key: PathBuf,
+}
+
+impl Repository {
+    fn make(folder: &Path) -> Result<Self> {
+        let repository = folder.join("repository");
+        let _ = fs::remove_dir_all(&repository);
+        let key = folder.join("key.pem");
+        fs::write(&key, keys::DEVELOPMENT_KEY)?;
+        let root = folder.join("root.json");
+        fs::write(&root, keys::DEVELOPMENT_ROOT)?;
+        let made = Self {
+            folder: repository,
+            key,
+        };
+        run(publish::init(
+            &made.folder,
+            &root,
+            &[("stable".to_owned(), made.key.clone())],
+            &made.key,
+            &made.key,
+        ))?;
+        Ok(made)
+    }
+}
+
+/// Where releases for a test come from.
+struct Releases<'a> {
+    phone: &'a Phone,
+    folder: &'a Path,
+    repository: &'a Repository,
+}
+
+impl Releases<'_> {
+    /// Makes a release of the phone's image, changed, and lets everyone have it. `change` gets the
+    /// image, of which the kernel may be another, and the folder of the system.
+    fn publish(
+        &mut self,
+        version: &str,
+        command_line: &[&str],
+        change: impl FnOnce(&mut Image, &Path) -> Result<()>,
+    ) -> Result<()> {
+        let folder = self.folder.join("image");
+        let options = image::Options {
+            version: Some(version.to_owned()),
+            command_line: command_line.iter().map(|&word| word.to_owned()).collect(),
+            ..image::Options::default()
+        };
+        let image = self
+            .phone
+            .image
+            .variant(&folder, &options, |image, stage| {
+                change(image, &stage.join("system"))
+            })?;
+        let made = make::make(
+            &make::Image::in_folder(&image.folder, &image.product.name),
+            &self.repository.folder,
+            "",
+        )?;
+        println!(
+            "{}: {:.1} MB, {:.1} MB new",
+            made.name,
+            made.size as f64 / 1e6,
+            made.added as f64 / 1e6
+        );
+        run(publish::change(
+            &self.repository.folder,
+            "stable",
+            &made.name,
+            &Change::Publish(Wave::default()),
+            &self.repository.key,
+            &self.repository.key,
+        ))
+    }
+}
+
+fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .build()?
+        .block_on(work)
+}
