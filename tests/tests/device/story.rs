@@ -35,18 +35,18 @@ const DOCK: [(&str, Place); 4] = [
 /// The rows of Settings that are seen without scrolling.
 const ROWS: [(&str, Place); 6] = [
     ("settings/network", (150.0, 368.0)),
-    ("settings/display", (150.0, 462.0)),
-    ("settings/language", (150.0, 527.0)),
-    ("settings/time", (150.0, 592.0)),
-    ("settings/storage", (150.0, 686.0)),
-    ("settings/services", (150.0, 751.0)),
+    ("settings/devices", (150.0, 433.0)),
+    ("settings/display", (150.0, 527.0)),
+    ("settings/language", (150.0, 592.0)),
+    ("settings/time", (150.0, 657.0)),
+    ("settings/storage", (150.0, 751.0)),
 ];
 
 const SETTINGS: Place = DOCK[0].1;
 const DISPLAY: Place = APPS[0].1;
 const LANGUAGE: Place = APPS[1].1;
 
-/// The time zone on the page Time, and the service `settings` on the page Services.
+/// The time zone on the page Time, and a service on the page Services.
 const ZONE: Place = (150.0, 322.0);
 const SERVICE: Place = (150.0, 460.0);
 
@@ -121,6 +121,10 @@ pub fn every_screen_is_walked(phone: &mut Shared) -> Result<()> {
     begin(&mut walk)?;
     for (page, at) in APPS.into_iter().chain(DOCK) {
         walk.tap(at, page)?;
+        if page == "settings/services" {
+            walk.tap(SERVICE, "settings/service")?;
+            walk.tap(BACK, page)?;
+        }
         walk.tap(BACK, "home")?;
     }
 
@@ -129,13 +133,8 @@ pub fn every_screen_is_walked(phone: &mut Shared) -> Result<()> {
     walk.tap(SETTINGS, "settings")?;
     for (page, at) in ROWS {
         walk.tap(at, page)?;
-        let deeper = match page {
-            "settings/time" => Some((ZONE, "settings/zone")),
-            "settings/services" => Some((SERVICE, "settings/service")),
-            _ => None,
-        };
-        if let Some((at, page_below)) = deeper {
-            walk.tap(at, page_below)?;
+        if page == "settings/time" {
+            walk.tap(ZONE, "settings/zone")?;
             walk.tap(BACK, page)?;
         }
         walk.tap(BACK, "settings")?;
