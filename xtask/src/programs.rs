@@ -46,6 +46,16 @@ pub fn cargo(root: &Path) -> Result<Command> {
         format!("--remap-path-prefix={}=/target", target.display()),
     ];
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What an outer cargo says of its own package: build scripts that watch these (ring's does) would
+    // run again, and all above them be built again, whenever the outer package is another.
+    for (name, _) in env::vars_os() {
+        let of_a_package = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        if of_a_package {
+            command.env_remove(name);
+        }
+    }
     command
         .current_dir(root)
         .env_remove("RUSTFLAGS")
