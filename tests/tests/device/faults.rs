@@ -149,14 +149,7 @@ pub fn a_broken_manifest_costs_only_its_service(phone: &mut Shared) -> Result<()
     );
 
     // Nothing else is lost, not even what calls the network.
-    for call in ["settings", "time"] {
-        machine.hyper(call)?;
-    }
-    for service in others(phone)? {
-        machine.wait_for_answer("services", |table| {
-            lifecycle::is_in_state(table, &service, "running")
-        })?;
-    }
+    lifecycle::wait_until_they_run(&mut machine, &others(phone)?)?;
     machine.hyper("settings set appearance.theme dark")?;
     let mut walk = Walk::new(&mut machine, "broken-manifest")?;
     walk.see("the theme that was set", is_dark)?;

@@ -3,7 +3,11 @@
 use std::{process::Command, time::Instant};
 
 use anyhow::{Result, ensure};
-use xtask::{image::partitions::Partition, machine::LIMIT, process};
+use xtask::{
+    image::partitions::Partition,
+    machine::{LIMIT, Machine},
+    process,
+};
 
 use crate::shared::Shared;
 
@@ -39,10 +43,16 @@ pub fn starts_to_the_lock_screen(phone: &mut Shared) -> Result<()> {
 
 pub fn every_service_runs(phone: &mut Shared) -> Result<()> {
     let services = phone.phone()?.image.product.services.clone();
-    let machine = phone.machine()?;
-    // Those that wait for a first call get it.
-    for call in ["settings", "network", "time", "update"] {
-        machine.hyper(call)?;
+    wait_until_they_run(phone.machine()?, &services)
+}
+
+/// Waits until these services are as they are when all is well.
+pub fn wait_until_they_run(machine: &mut Machine, services: &[String]) -> Result<()> {
+    for service in services {
+        // Those that wait for a first call get it.
+        if ["settings", "network", "time", "update"].contains(&service.as_str()) {
+            machine.hyper(service)?;
+        }
     }
     for service in services {
         // What fetches has nothing to do before there is something to fetch.
@@ -51,7 +61,7 @@ pub fn every_service_runs(phone: &mut Shared) -> Result<()> {
         } else {
             "running"
         };
-        machine.wait_for_answer("services", |table| is_in_state(table, &service, state))?;
+        machine.wait_for_answer("services", |table| is_in_state(table, service, state))?;
     }
     Ok(())
 }
