@@ -5,4 +5,5 @@ pub mod data;
 pub mod initramfs;
 pub mod mount;
 pub mod root;
+pub mod superblock;
 pub mod verity;

@@ -7,8 +7,10 @@ use anyhow::Result;
 use rustix::mount::MountFlags;
 
 use super::mount::{KERNEL_FILES, mount};
+use super::superblock::{self, Found};
 use crate::device::partition;
 use crate::device::uevent::UeventSocket;
+use crate::fatal;
 
 /// The disk is there already, for the root came from it: this is for a `/data` on another one.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -20,13 +22,19 @@ pub const FOLDER: &str = "/data";
 /// ext4 replays its journal while it is mounted, which is what makes it whole after a power cut;
 /// `errors=remount-ro` keeps a damaged one from getting worse. When it cannot be mounted, memory
 /// takes its place, so that the device can say so on its screen instead of staying dark; the
-/// answer is then the reason.
+/// answer is then the reason. What the journal does not cover is put in order before: see
+/// [`superblock`].
 ///
 /// # Errors
 /// When not even memory can be mounted there.
 pub fn mount_data(events: &UeventSocket) -> Result<Option<String>> {
     let found = partition::find("data", events, Instant::now() + LONGEST_WAIT);
     let mounted = found.and_then(|node| {
+        match superblock::mend(&node) {
+            Ok(Found::Mended) => fatal::say("the superblock of /data was torn, and is mended"),
+            Ok(Found::Whole | Found::Other) => {}
+            Err(error) => fatal::say(format_args!("{error:#}")),
+        }
         let flags = KERNEL_FILES | MountFlags::NOATIME;
         mount(&node, Path::new(FOLDER), "ext4", flags, "errors=remount-ro")
     });
