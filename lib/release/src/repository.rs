@@ -141,8 +141,12 @@ impl Error {
                 Some(tough::error::Error::MaxSizeExceeded { .. }) => {
                     return Self::TooLong(inner.to_string());
                 }
-                _ => cause = inner.source(),
+                _ => {}
             }
+            if let Some(NotHad(reason)) = inner.downcast_ref() {
+                return Self::Unreachable(reason.clone());
+            }
+            cause = inner.source();
         }
         Self::Unreachable(error.to_string())
     }
@@ -375,6 +379,11 @@ pub fn target_name(terms: &Terms) -> String {
     format!("{}.{}.{}", terms.product, terms.edition, terms.version)
 }
 
+/// Why a file did not come, in words for the owner: `tough` adds addresses that are its own affair.
+#[derive(Debug, Error)]
+#[error("{0}")]
+struct NotHad(String);
+
 /// Gives `tough` the files that it asks for.
 #[derive(Clone, Debug)]
 struct Carrier(Arc<dyn Files>);
@@ -393,11 +402,16 @@ impl Transport for Carrier {
                 let once = futures::stream::once(std::future::ready(Ok(Bytes::from(bytes))));
                 Ok(once.boxed_sync())
             }
-            Ok(None) => Err(TransportError::new(TransportErrorKind::FileNotFound, url)),
+            // Its kind tells `tough` that there is no newer root.
+            Ok(None) => Err(TransportError::new_with_cause(
+                TransportErrorKind::FileNotFound,
+                &url,
+                NotHad(format!("it has no {path}")),
+            )),
             Err(reason) => Err(TransportError::new_with_cause(
                 TransportErrorKind::Other,
-                url,
-                reason,
+                &url,
+                NotHad(reason),
             )),
         }
     }

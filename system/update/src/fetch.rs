@@ -139,7 +139,7 @@ fn get(
         .get(&address)
         .header("Range", format!("bytes={offset}-{last}"))
         .call()
-        .map_err(|error| other(&error))?;
+        .map_err(|error| Failure::Other(in_words(&error)))?;
     // A server without ranges sends the file from its beginning.
     let skip = match response.status().as_u16() {
         206 => 0,
@@ -165,6 +165,22 @@ fn get(
         if sender.blocking_send(Piece::Data(piece.into())).is_err() {
             return Ok(());
         }
+    }
+}
+
+/// What a failed request is to the owner.
+fn in_words(error: &ureq::Error) -> String {
+    use std::io::ErrorKind;
+    match error {
+        ureq::Error::Io(error) => match error.kind() {
+            ErrorKind::NetworkUnreachable => "this device is not connected to a network".into(),
+            ErrorKind::HostUnreachable => "it cannot be reached from this network".into(),
+            ErrorKind::ConnectionRefused => "no mirror answers at that address".into(),
+            _ => error.to_string(),
+        },
+        ureq::Error::HostNotFound => "this network does not know its name".into(),
+        ureq::Error::Timeout(_) => format!("it has not answered for {} s", STALL.as_secs()),
+        error => error.to_string(),
     }
 }
 
