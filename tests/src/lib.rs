@@ -6,4 +6,5 @@
 pub mod mirror;
 pub mod phone;
 pub mod power_cut;
+pub mod releases;
 pub mod wire;

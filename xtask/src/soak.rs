@@ -17,7 +17,7 @@ const LENGTHS: [(&str, &str); 2] = [("POWER_CUTS", "2500"), ("WIRE_IDLE_SECONDS"
 
 /// The tests that start machines. The whole workspace is named beside them, for the features of
 /// what they need are then those that `cargo xtask test` has built.
-const SELECTION: [&str; 9] = [
+const SELECTION: [&str; 11] = [
     "--workspace",
     "--test",
     "device",
@@ -25,6 +25,8 @@ const SELECTION: [&str; 9] = [
     "power_cut",
     "--test",
     "power_cut_settings",
+    "--test",
+    "power_cut_update",
     "--",
     // Those that build programs of their own.
     "--include-ignored",

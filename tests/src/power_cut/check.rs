@@ -1,7 +1,7 @@
 //! Cutting the power many times and looking at each disk.
 //!
 //! What must be there is a [`Promise`]: given how many acknowledgements had come before the cut, it
-//! looks at the files and says what is wrong. The same promise is used for a few hundred cuts in CI
+//! looks at the disk and says what is wrong. The same promise is used for a few hundred cuts in CI
 //! and for thousands in soak.
 
 use std::fmt;
@@ -12,14 +12,43 @@ use super::crash::{Cutter, Instant, instants};
 use super::filesystem;
 use super::log::Log;
 
-/// What the guest promised about its files.
+/// What the guest promised.
 pub trait Promise {
+    /// Looks at the disk after a cut, with a folder to do it in. `acknowledged` is how many
+    /// acknowledgements the host had by then. Gives what is wrong.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the disk cannot be looked at, and when its file system is damaged.
+    fn look(
+        &self,
+        disk: &Path,
+        folder: &Path,
+        acknowledged: usize,
+    ) -> Result<Result<(), String>, filesystem::Error>;
+}
+
+/// What the guest promised about its files.
+pub trait FilePromise {
     /// The folder on the file system whose files matter, such as `/settings`.
     fn folder(&self) -> &str;
 
     /// Looks at the folder's copy after a cut. `acknowledged` is how many acknowledgements the host
     /// had by then; that many must be kept. Gives what is wrong.
     fn check(&self, copy: &Path, acknowledged: usize) -> Result<(), String>;
+}
+
+impl<P: FilePromise> Promise for P {
+    fn look(
+        &self,
+        disk: &Path,
+        folder: &Path,
+        acknowledged: usize,
+    ) -> Result<Result<(), String>, filesystem::Error> {
+        filesystem::recover(disk)?;
+        let copy = filesystem::copy_out(disk, self.folder(), folder)?;
+        Ok(self.check(&copy, acknowledged))
+    }
 }
 
 /// Judges a count of writes: those that were acknowledged must be `on_disk`, and at most one more,
@@ -110,7 +139,7 @@ pub fn cut(
             .acknowledgements
             .partition_point(|at| *at <= instant.entries);
         let copy = tempfile::tempdir_in(folder.path())?;
-        let result = match look(&disk, promise, copy.path(), acknowledged) {
+        let result = match promise.look(&disk, copy.path(), acknowledged) {
             Err(filesystem::Error::Damaged(reason)) => Err(reason),
             other => other?,
         };
@@ -124,17 +153,6 @@ pub fn cut(
         outcome.cuts += 1;
     }
     Ok(outcome)
-}
-
-fn look(
-    disk: &Path,
-    promise: &dyn Promise,
-    copy: &Path,
-    acknowledged: usize,
-) -> Result<Result<(), String>, filesystem::Error> {
-    filesystem::recover(disk)?;
-    let folder = filesystem::copy_out(disk, promise.folder(), copy)?;
-    Ok(promise.check(&folder, acknowledged))
 }
 
 /// Memory, where there is such a folder: thousands of disks need not reach a real one.

@@ -1,11 +1,16 @@
 //! Looking into the file system that a power cut left behind, without mounting it and without root.
 //!
-//! `e2fsck` replays ext4's journal exactly as the kernel does at the next mount, and complains about
-//! whatever the journal could not make good; then `debugfs` copies the files out.
+//! `init`'s own code puts a torn superblock together, `e2fsck` replays ext4's journal exactly as the
+//! kernel does at the next mount, and complains about whatever the journal could not make good; then
+//! `debugfs` copies the files out.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use init::boot::superblock;
+use xtask::image::partitions::Partition;
 
 /// Why a disk could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +28,8 @@ pub enum Error {
     /// The file system is damaged beyond what its journal restores: a finding, not a mishap.
     #[error("the file system is damaged after the power cut; e2fsck says:\n{0}")]
     Damaged(String),
-    /// The copy could not be read.
-    #[error("reading what debugfs copied to {path}: {source}")]
+    /// A copy could not be made or read.
+    #[error("making or reading the copy {path}: {source}")]
     Copy {
         /// The file or folder.
         path: PathBuf,
@@ -33,8 +38,42 @@ pub enum Error {
     },
 }
 
-/// Recovers the ext4 file system in the file `disk`, as its next mount would.
+/// Copies a partition of a disk into a file of its own, holes as holes: `e2fsck` loses a file system
+/// that lies inside of a file when it opens it again.
+///
+/// # Errors
+///
+/// Fails when it cannot be read or written.
+pub fn take_out(disk: &Path, partition: &Partition, target: &Path) -> Result<(), Error> {
+    use rustix::fs::{SeekFrom, seek};
+    let copy = || -> io::Result<()> {
+        let from = File::open(disk)?;
+        let to = File::create(target)?;
+        to.set_len(partition.size)?;
+        let end = partition.offset + partition.size;
+        let mut position = partition.offset;
+        while position < end {
+            let data = match seek(&from, SeekFrom::Data(position)) {
+                Ok(data) if data < end => data,
+                Ok(_) | Err(rustix::io::Errno::NXIO) => break,
+                Err(error) => return Err(error.into()),
+            };
+            position = seek(&from, SeekFrom::Hole(data))?.min(end);
+            seek(&from, SeekFrom::Start(data))?;
+            seek(&to, SeekFrom::Start(data - partition.offset))?;
+            io::copy(&mut (&from).take(position - data), &mut &to)?;
+        }
+        Ok(())
+    };
+    copy().map_err(|source| Error::Copy {
+        path: target.into(),
+        source,
+    })
+}
+
+/// Recovers the ext4 file system in the file `disk`, as the next start of a device would.
 pub fn recover(disk: &Path) -> Result<(), Error> {
+    superblock::mend(disk).map_err(|error| Error::Damaged(format!("{error:#}")))?;
     // 0: clean. 1: put in order, which counters always need after a cut, as they are not journalled.
     let first = run("e2fsck", Command::new("/sbin/e2fsck").arg("-fp").arg(disk))?;
     match first.status.code() {

@@ -17,6 +17,7 @@ pub mod check;
 pub mod crash;
 pub mod filesystem;
 pub mod guest;
+pub mod installation;
 pub mod log;
 pub mod recorder;
 pub mod settings;

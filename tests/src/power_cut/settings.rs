@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use xtask::machine::{Disk, Machine};
 
-use super::check::{self, Promise};
+use super::check::{self, FilePromise};
 use super::recorder::Recording;
 use crate::phone::Phone;
 
@@ -63,7 +63,7 @@ struct Values(BTreeMap<String, toml::Value>);
 
 store::first_version!(Values);
 
-impl Promise for Kept {
+impl FilePromise for Kept {
     fn folder(&self) -> &str {
         "/settings"
     }

@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use store::{Disk, FileSystem};
 
-use super::check::{self, Promise};
+use super::check::{self, FilePromise};
 
 /// The file in the root of the file system that holds the value.
 pub const FILE: &str = "value";
@@ -125,7 +125,7 @@ impl FileSystem for Syncs {
 #[derive(Clone, Copy, Debug)]
 pub struct Kept;
 
-impl Promise for Kept {
+impl FilePromise for Kept {
     fn folder(&self) -> &str {
         "/"
     }

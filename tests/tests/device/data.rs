@@ -1,9 +1,15 @@
-//! The data partition of a device that is off, seen and changed from the host.
+//! The data partition of a device, seen and changed from the host.
 
 use std::{fs::File, os::unix::fs::FileExt as _, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
-use xtask::{image::Image, process};
+use serde_json::json;
+use system_tests::power_cut::filesystem;
+use xtask::{
+    image::{Image, partitions::Partition},
+    machine::Machine,
+    process,
+};
 
 /// Where Debian keeps the tools of ext4, which an ordinary user has not in the path.
 const TOOLS: &str = "/usr/sbin:/sbin:/usr/bin:/bin";
@@ -11,20 +17,20 @@ const TOOLS: &str = "/usr/sbin:/sbin:/usr/bin:/bin";
 /// The data partition of a disk.
 pub struct Data {
     disk: PathBuf,
-    offset: u64,
+    partition: Partition,
 }
 
 impl Data {
     /// That of a disk of `image`.
     pub fn new(image: &Image, disk: PathBuf) -> Self {
         Self {
-            offset: image.layout.partition("data").offset,
+            partition: image.layout.partition("data").clone(),
             disk,
         }
     }
 
     fn name(&self) -> String {
-        format!("{}?offset={}", self.disk.display(), self.offset)
+        format!("{}?offset={}", self.disk.display(), self.partition.offset)
     }
 
     /// What `debugfs` answers to a request.
@@ -48,10 +54,22 @@ impl Data {
         .map(drop)
     }
 
-    /// A file of a device whose power was cut, once what its journal holds is in place.
-    pub fn after_power_cut(&self, path: &str) -> Result<String> {
-        self.change("journal_run")?;
-        self.ask(&format!("cat {path}"))
+    /// The partition as it would be if the power failed now: a copy, recovered
+    /// as the device would at its next start.
+    pub fn as_after_power_cut(&self, machine: &mut Machine) -> Result<Self> {
+        let copy = self.disk.with_extension("cut");
+        // Nothing is written to the disk while it is copied.
+        machine.qmp().execute("stop", json!({}))?;
+        let copied = filesystem::take_out(&self.disk, &self.partition, &copy);
+        machine.qmp().execute("cont", json!({}))?;
+        copied?;
+        filesystem::recover(&copy)?;
+        let mut partition = self.partition.clone();
+        partition.offset = 0;
+        Ok(Self {
+            disk: copy,
+            partition,
+        })
     }
 
     /// A number of the superblock, by its name.
@@ -99,7 +117,7 @@ impl Data {
         let stat = self.ask(&format!("stat {path}"))?;
         let size = crate::story::number_after(&stat, "Size:")
             .with_context(|| format!("debugfs does not say how large {path} is: {stat}"))?;
-        let offset = self.offset + block * self.superblock("Block size")? + size / 2;
+        let offset = self.partition.offset + block * self.superblock("Block size")? + size / 2;
         let file = File::options()
             .read(true)
             .write(true)

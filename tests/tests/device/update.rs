@@ -12,16 +12,11 @@
 //! | 0.7.0 | as it should be | kept |
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use hyper_release::publish::{self, Change};
-use hyper_release::{keys, make};
-use release::wave::Wave;
 use system_tests::mirror::{Manner, Mirror};
-use system_tests::phone::Phone;
-use xtask::image::{self, Image};
+use system_tests::releases::{self, Releases};
 use xtask::machine::{LIMIT, Machine, Options};
 
 use crate::shared::Shared;
@@ -31,17 +26,11 @@ const WATCHDOG: &str = "hyper.watchdog=15";
 
 pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()> {
     let folder = Shared::folder("update")?;
-    let repository = Repository::make(&folder)?;
-    let mirror = Mirror::start(&repository.folder)?;
-    let liar = Mirror::start(&repository.folder)?;
-    liar.behave(Manner::Lying);
-
     let phone = phone.phone()?;
-    let mut releases = Releases {
-        phone,
-        folder: &folder,
-        repository: &repository,
-    };
+    let releases = Releases::new(phone, &folder)?;
+    let mirror = Mirror::start(releases.repository())?;
+    let liar = Mirror::start(releases.repository())?;
+    liar.behave(Manner::Lying);
     releases.publish("0.2.0", &[], |_, _| Ok(()))?;
 
     let disk = folder.join("disk.img");
@@ -62,7 +51,7 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
         liar.address(),
         mirror.address()
     ))?;
-    install(&mut machine, "0.2.0")?;
+    releases::install(&mut machine, "0.2.0")?;
     let status = machine.hyper("update")?;
     ensure!(
         status.contains(&format!("{} was not used", liar.address())),
@@ -80,14 +69,14 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
         fs::write(kernel, vec![0x5a; 4 << 20]).context("writing a kernel that is none")
     })?;
     mirror.take_sent();
-    install(&mut machine, "0.3.0")?;
+    releases::install(&mut machine, "0.3.0")?;
     restart(&mut machine)?;
     given_up(&mut machine, "0.3.0", "0.2.0", "did not come up")?;
 
     releases.publish("0.4.0", &["hyper.bench=display-only", WATCHDOG], |_, _| {
         Ok(())
     })?;
-    install(&mut machine, "0.4.0")?;
+    releases::install(&mut machine, "0.4.0")?;
     restart(&mut machine)?;
     given_up(&mut machine, "0.4.0", "0.2.0", "did not come up")?;
 
@@ -95,7 +84,7 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
         image.initramfs = image.folder.join("initramfs.cpio");
         fs::write(&image.initramfs, [0; 512]).context("writing an initramfs with nothing in it")
     })?;
-    install(&mut machine, "0.5.0")?;
+    releases::install(&mut machine, "0.5.0")?;
     restart(&mut machine)?;
     given_up(&mut machine, "0.5.0", "0.2.0", "did not come up")?;
 
@@ -105,40 +94,17 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
         let text = fs::read_to_string(&product)?.replace("within = \"5 min\"", "within = \"20 s\"");
         fs::write(product, text).context("shortening the trial")
     })?;
-    install(&mut machine, "0.6.0")?;
+    releases::install(&mut machine, "0.6.0")?;
     restart(&mut machine)?;
     given_up(&mut machine, "0.6.0", "0.2.0", "the shell does not answer")?;
 
     releases.publish("0.7.0", &[], |_, _| Ok(()))?;
-    install(&mut machine, "0.7.0")?;
+    releases::install(&mut machine, "0.7.0")?;
     restart(&mut machine)?;
     kept(&mut machine, "0.7.0", "a")?;
     let accent = machine.hyper("settings get appearance.accent")?;
     ensure!(accent.contains("moss"), "the setting is now {accent}");
     machine.shut_down(LIMIT)
-}
-
-/// Has the newest release written to the other slot.
-fn install(machine: &mut Machine, version: &str) -> Result<()> {
-    machine.hyper("call update.install")?;
-    let ready = format!("{version} is ready");
-    let mut last = String::new();
-    // As long as it goes on it may take its time.
-    loop {
-        let before = last.clone();
-        let result = machine.wait_for(&format!("{version} to be installed further"), |machine| {
-            let status = machine.hyper("update")?;
-            Ok((status != before).then_some(status))
-        });
-        last = result?;
-        if last.contains(&ready) {
-            return Ok(());
-        }
-        ensure!(
-            !last.contains("failed:") && !last.contains("no updates:"),
-            machine.evidence(&format!("installing {version}: {last}"))
-        );
-    }
 }
 
 /// Restarts into it, and waits until the device has reset itself.
@@ -184,89 +150,4 @@ fn given_up(machine: &mut Machine, version: &str, runs: &str, reason: &str) -> R
         machine.evidence(&format!("not what was expected of {version}: {status}"))
     );
     machine.wait_for_page("lock")
-}
-
-/// A repository that the development key speaks for.
-struct Repository {
-    folder: PathBuf,
-    key: PathBuf,
-}
-
-impl Repository {
-    fn make(folder: &Path) -> Result<Self> {
-        let repository = folder.join("repository");
-        let _ = fs::remove_dir_all(&repository);
-        let key = folder.join("key.pem");
-        fs::write(&key, keys::DEVELOPMENT_KEY)?;
-        let root = folder.join("root.json");
-        fs::write(&root, keys::DEVELOPMENT_ROOT)?;
-        let made = Self {
-            folder: repository,
-            key,
-        };
-        run(publish::init(
-            &made.folder,
-            &root,
-            &[("stable".to_owned(), made.key.clone())],
-            &made.key,
-            &made.key,
-        ))?;
-        Ok(made)
-    }
-}
-
-/// Where releases for a test come from.
-struct Releases<'a> {
-    phone: &'a Phone,
-    folder: &'a Path,
-    repository: &'a Repository,
-}
-
-impl Releases<'_> {
-    /// Makes a release of the phone's image, changed, and lets everyone have it. `change` gets the
-    /// image, of which the kernel may be another, and the folder of the system.
-    fn publish(
-        &mut self,
-        version: &str,
-        command_line: &[&str],
-        change: impl FnOnce(&mut Image, &Path) -> Result<()>,
-    ) -> Result<()> {
-        let folder = self.folder.join("image");
-        let options = image::Options {
-            version: Some(version.to_owned()),
-            command_line: command_line.iter().map(|&word| word.to_owned()).collect(),
-            ..image::Options::default()
-        };
-        let image = self
-            .phone
-            .image
-            .variant(&folder, &options, |image, stage| {
-                change(image, &stage.join("system"))
-            })?;
-        let made = make::make(
-            &make::Image::in_folder(&image.folder, &image.product.name),
-            &self.repository.folder,
-            "",
-        )?;
-        println!(
-            "{}: {:.1} MB, {:.1} MB new",
-            made.name,
-            made.size as f64 / 1e6,
-            made.added as f64 / 1e6
-        );
-        run(publish::change(
-            &self.repository.folder,
-            "stable",
-            &made.name,
-            &Change::Publish(Wave::default()),
-            &self.repository.key,
-            &self.repository.key,
-        ))
-    }
-}
-
-fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::runtime::Builder::new_current_thread()
-        .build()?
-        .block_on(work)
 }

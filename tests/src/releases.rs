@@ -1,0 +1,162 @@
+//! Releases of a phone's image, made by the maker's own tool and signed with the development key.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use hyper_release::publish::{self, Change};
+use hyper_release::{keys, make};
+use release::Manifest;
+use release::repository::{Folder, Repository};
+use release::wave::Wave;
+use xtask::image::{self, Image};
+use xtask::machine::Machine;
+
+use crate::phone::Phone;
+
+/// The channel that development images follow.
+const CHANNEL: &str = "stable";
+
+/// A repository for a phone, and what its releases are made in.
+#[derive(Debug)]
+pub struct Releases<'a> {
+    phone: &'a Phone,
+    folder: PathBuf,
+    repository: PathBuf,
+    key: PathBuf,
+}
+
+impl<'a> Releases<'a> {
+    /// Makes an empty repository in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be written.
+    pub fn new(phone: &'a Phone, folder: &Path) -> Result<Self> {
+        let repository = folder.join("repository");
+        let _ = fs::remove_dir_all(&repository);
+        let key = folder.join("key.pem");
+        fs::write(&key, keys::DEVELOPMENT_KEY)?;
+        let root = folder.join("root.json");
+        fs::write(&root, keys::DEVELOPMENT_ROOT)?;
+        run(publish::init(
+            &repository,
+            &root,
+            &[(CHANNEL.to_owned(), key.clone())],
+            &key,
+            &key,
+        ))?;
+        Ok(Self {
+            phone,
+            folder: folder.to_owned(),
+            repository,
+            key,
+        })
+    }
+
+    /// The folder that a mirror serves.
+    #[must_use]
+    pub fn repository(&self) -> &Path {
+        &self.repository
+    }
+
+    /// Makes a release of the phone's image, changed, and lets everyone have it. `change` gets the
+    /// image, of which the kernel may be another, and the folder of the system.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the image or the release cannot be made.
+    pub fn publish(
+        &self,
+        version: &str,
+        command_line: &[&str],
+        change: impl FnOnce(&mut Image, &Path) -> Result<()>,
+    ) -> Result<()> {
+        let folder = self.folder.join("image");
+        let options = image::Options {
+            version: Some(version.to_owned()),
+            command_line: command_line.iter().map(|&word| word.to_owned()).collect(),
+            ..image::Options::default()
+        };
+        let image = self
+            .phone
+            .image
+            .variant(&folder, &options, |image, stage| {
+                change(image, &stage.join("system"))
+            })?;
+        let made = make::make(
+            &make::Image::in_folder(&image.folder, &image.product.name),
+            &self.repository,
+            "",
+        )?;
+        println!(
+            "{}: {:.1} MB, {:.1} MB new",
+            made.name,
+            made.size as f64 / 1e6,
+            made.added as f64 / 1e6
+        );
+        run(publish::change(
+            &self.repository,
+            CHANNEL,
+            &made.name,
+            &Change::Publish(Wave::default()),
+            &self.key,
+            &self.key,
+        ))
+    }
+
+    /// What a release consists of.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is none of this version.
+    pub fn manifest(&self, version: &str) -> Result<Manifest> {
+        run(async {
+            let files = Arc::new(Folder(self.repository.clone()));
+            let root = keys::DEVELOPMENT_ROOT.as_ref();
+            let repository = Repository::load(root, files, None).await?;
+            let offers = repository.offers();
+            let offer = offers
+                .iter()
+                .find(|offer| offer.terms.version.to_string() == version)
+                .with_context(|| format!("the repository has no release {version}"))?;
+            Ok(repository.manifest(offer).await?)
+        })
+    }
+}
+
+/// Has the newest release written to the slot of a device that does not run.
+///
+/// # Errors
+///
+/// Fails, naming the logs and a picture, when the device says that it did not work.
+pub fn install(machine: &mut Machine, version: &str) -> Result<()> {
+    // A device is up before its network is.
+    machine.wait_for_answer("network", |answer| answer.contains("online: yes"))?;
+    machine.hyper("call update.install")?;
+    let ready = format!("{version} is ready");
+    let mut last = String::new();
+    // As long as it goes on it may take its time.
+    loop {
+        let before = last.clone();
+        let result = machine.wait_for(&format!("{version} to be installed further"), |machine| {
+            let status = machine.hyper("update")?;
+            Ok((status != before).then_some(status))
+        });
+        last = result?;
+        if last.contains(&ready) {
+            return Ok(());
+        }
+        ensure!(
+            !last.contains("failed:") && !last.contains("no updates:"),
+            machine.evidence(&format!("installing {version}: {last}"))
+        );
+    }
+}
+
+fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .build()?
+        .block_on(work)
+}
