@@ -10,6 +10,8 @@ mod services;
 mod slots;
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use bus::Caller;
@@ -80,12 +82,53 @@ impl bus::power::Handler for Power {
     }
 }
 
-/// Opens the sockets of process 1's own interfaces and serves them from now on.
+/// The sockets of process 1's own interfaces: they can be called, and nobody answers yet.
+#[derive(Debug)]
+pub struct Sockets(Vec<(String, UnixListener)>);
+
+impl Sockets {
+    /// Opens those of every image. A service's sandbox shows only what is there when it is made, so
+    /// this comes before the first service.
+    ///
+    /// # Errors
+    /// When a socket cannot be opened.
+    pub fn open(place: &Place) -> Result<Self> {
+        let bus = place.bus();
+        let mut sockets = Self(Vec::new());
+        for id in OWN {
+            sockets.add(&bus, id)?;
+        }
+        let grants = bus::Grants::load(&bus).context("reading who may call what")?;
+        for id in SHARED {
+            let name = format!("{}{id}", bus::carry::SHARED);
+            let listener = bus::listen(&bus, &name)
+                .with_context(|| format!("opening the socket of {id} for other devices"))?;
+            give_to_carrier(&bus.join(&name), &grants)?;
+            sockets.0.push((name, listener));
+        }
+        Ok(sockets)
+    }
+
+    fn add(&mut self, bus: &Path, id: &str) -> Result<()> {
+        let listener =
+            bus::listen(bus, id).with_context(|| format!("opening the socket of {id}"))?;
+        std::fs::set_permissions(
+            bus::socket_path(bus, id),
+            std::fs::Permissions::from_mode(0o666),
+        )
+        .with_context(|| format!("opening the socket of {id} to its callers"))?;
+        self.0.push((id.to_owned(), listener));
+        Ok(())
+    }
+}
+
+/// Serves process 1's own interfaces from now on; in development images those of development too.
 ///
 /// # Errors
 /// When a socket cannot be opened.
 pub fn serve(
     place: &Place,
+    mut sockets: Sockets,
     facts: Facts,
     slots: Slots,
     sender: mpsc::UnboundedSender<Message>,
@@ -100,32 +143,12 @@ pub fn serve(
         bus::device::interface(facts),
         bus::slots::interface(slots),
     ];
-    let mut ids = OWN.to_vec();
     if development {
         served.push(bus::faults::interface(faults::Faults::new(system)));
-        ids.push(bus::faults::ID);
-    }
-    let mut listeners = Vec::new();
-    for id in ids {
-        let listener =
-            bus::listen(&bus, id).with_context(|| format!("opening the socket of {id}"))?;
-        std::fs::set_permissions(
-            bus::socket_path(&bus, id),
-            std::fs::Permissions::from_mode(0o666),
-        )
-        .with_context(|| format!("opening the socket of {id} to its callers"))?;
-        listeners.push((id.to_owned(), listener));
-    }
-    let grants = bus::Grants::load(&bus).context("reading who may call what")?;
-    for id in SHARED {
-        let name = format!("{}{id}", bus::carry::SHARED);
-        let listener = bus::listen(&bus, &name)
-            .with_context(|| format!("opening the socket of {id} for other devices"))?;
-        give_to_carrier(&bus.join(&name), &grants)?;
-        listeners.push((name, listener));
+        sockets.add(&bus, bus::faults::ID)?;
     }
     let mut server =
-        bus::Server::from_listeners(&bus, listeners).context("serving process 1's interfaces")?;
+        bus::Server::from_listeners(&bus, sockets.0).context("serving process 1's interfaces")?;
     for interface in served {
         server.serve(interface);
     }

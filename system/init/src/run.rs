@@ -13,7 +13,7 @@ use crate::command_line::CommandLine;
 use crate::device::power_button;
 use crate::device::uevent::UeventSocket;
 use crate::fatal;
-use crate::interfaces::{self, Facts};
+use crate::interfaces::{self, Facts, Sockets};
 use crate::log::trace::ToLog;
 use crate::log::{Level, Log};
 use crate::sandbox::Place;
@@ -41,9 +41,6 @@ pub fn device() -> Result<Infallible> {
         fatal::say(format_args!(
             "/data is in memory and will be lost: {problem}"
         ));
-    }
-    if let Err(error) = log.lock().keep_in(&place.data.join("log")) {
-        fatal::say(format_args!("the log is kept in memory only: {error}"));
     }
     let end = run(
         place,
@@ -122,11 +119,17 @@ fn run(
         .context("making the loop of process 1")?;
     runtime.block_on(async {
         let device = !place.layer;
-        let system = System::new(place.clone(), program, log.clone())?;
+        let mut system = System::new(place.clone(), program, log.clone())?;
+        let sockets = Sockets::open(&place)?;
+        // From here on the screen is on its way, and the rest is done beside it.
+        let begun = system.begin()?;
         let slots = Slots::new(&place, slot.as_deref(), log.clone());
         let facts = Facts::read(&place, slot, &log);
-        interfaces::serve(&place, facts, slots.clone(), system.sender(), &log)?;
+        interfaces::serve(&place, sockets, facts, slots.clone(), system.sender(), &log)?;
         if device {
+            if let Err(error) = log.lock().keep_in(&place.data.join("log")) {
+                fatal::say(format_args!("the log is kept in memory only: {error}"));
+            }
             if let Err(error) = system.read_kernel() {
                 log.say(Level::Error, format!("{error:#}"));
             }
@@ -147,7 +150,7 @@ fn run(
         if let Some(problem) = problem {
             tokio::spawn(notify_of_lost_data(place.bus(), problem));
         }
-        system.run(events).await
+        system.run(begun, events).await
     })
 }
 

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, WaitOptions};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::sync::mpsc;
 
 pub use closing::End;
@@ -115,6 +115,13 @@ pub struct System {
     held: Option<Held>,
 }
 
+/// What comes first was started.
+#[derive(Debug)]
+pub struct Begun {
+    /// Tells of processes that end.
+    children: Signals,
+}
+
 impl System {
     /// Reads the manifests and opens every socket, so that whatever is started may call whatever
     /// else at once.
@@ -173,20 +180,29 @@ impl System {
         self.sender.clone()
     }
 
+    /// Starts what comes first. [`Self::run`] goes on from there.
+    ///
+    /// # Errors
+    /// When the ends of processes cannot be watched.
+    pub fn begin(&mut self) -> Result<Begun> {
+        // Before there is a process that could end.
+        let children = signal(SignalKind::child()).context("watching for processes that end")?;
+        self.begin_services();
+        self.begin_devices();
+        Ok(Begun { children })
+    }
+
     /// Runs the services until the system is asked to end, and ends them in order.
     ///
     /// # Errors
     /// When the signals or the events of the kernel cannot be had.
-    pub async fn run(mut self, events: Option<UeventSocket>) -> Result<End> {
-        let mut children =
-            signal(SignalKind::child()).context("watching for processes that end")?;
+    pub async fn run(mut self, begun: Begun, events: Option<UeventSocket>) -> Result<End> {
+        let Begun { mut children } = begun;
         let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
         let events = events
             .map(|events| watch::events(events).context("watching for devices"))
             .transpose()?;
-        self.begin_services();
-        self.begin_devices();
         loop {
             let deadline = self.deadline();
             tokio::select! {
