@@ -34,9 +34,9 @@ const REDRAWS: usize = 20;
 /// What is killed, and a question that only it can answer. Each once: one that ends again and again
 /// is started again later and later, as its manifest says.
 const KILLED: [(&str, &str); 3] = [
-    ("settings", "call settings.get '\"appearance.accent\"'"),
-    ("network", "call network.status"),
-    ("time", "call time.status"),
+    ("settings", "settings get appearance.accent"),
+    ("network", "network"),
+    ("time", "time"),
 ];
 
 /// In logical pixels: an app on the home screen, and the arrow that leads back from it.
@@ -226,6 +226,8 @@ pub fn killed(machine: &mut Machine) -> Result<Figure> {
     let mut times = Vec::new();
     let mut parts = Vec::new();
     for (service, question) in KILLED {
+        // The first time the console's own code is translated for it, which no restart has to do with.
+        machine.hyper(question)?;
         let begin = Instant::now();
         machine.hyper(question)?;
         let alone = begin.elapsed().as_secs_f64() * 1000.0;
