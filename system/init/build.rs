@@ -1,0 +1,9 @@
+//! Links the program as ARCHITECTURE.md says under "How programs are linked".
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    let features = std::env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    if features.split(',').any(|feature| feature == "crt-static") {
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
+}
