@@ -10,7 +10,7 @@ use hyper_release::{keys, make};
 use release::Manifest;
 use release::repository::{Folder, Repository};
 use release::wave::Wave;
-use xtask::image::{self, Image};
+use xtask::image::{self, Image, Signer};
 use xtask::machine::Machine;
 
 use crate::phone::Phone;
@@ -25,6 +25,8 @@ pub struct Releases<'a> {
     folder: PathBuf,
     repository: PathBuf,
     key: PathBuf,
+    /// What the boot files of the next releases are signed with for secure boot.
+    pub signer: Option<Signer>,
 }
 
 impl<'a> Releases<'a> {
@@ -52,6 +54,7 @@ impl<'a> Releases<'a> {
             folder: folder.to_owned(),
             repository,
             key,
+            signer: None,
         })
     }
 
@@ -77,6 +80,7 @@ impl<'a> Releases<'a> {
         let options = image::Options {
             version: Some(version.to_owned()),
             command_line: command_line.iter().map(|&word| word.to_owned()).collect(),
+            signer: self.signer.clone(),
             ..image::Options::default()
         };
         let image = self
@@ -132,9 +136,24 @@ impl<'a> Releases<'a> {
 ///
 /// Fails, naming the logs and a picture, when the device says that it did not work.
 pub fn install(machine: &mut Machine, version: &str) -> Result<()> {
+    install_by(machine, version, "call update.install")
+}
+
+/// Has this release written to the slot of a device that does not run, though it is older than what
+/// runs.
+///
+/// # Errors
+///
+/// Fails as [`install`] does.
+pub fn install_older(machine: &mut Machine, version: &str) -> Result<()> {
+    let command = format!("call update.install-version \"{version}\"");
+    install_by(machine, version, &command)
+}
+
+fn install_by(machine: &mut Machine, version: &str, command: &str) -> Result<()> {
     // A device is up before its network is.
     machine.wait_for_answer("network", |answer| answer.contains("online: yes"))?;
-    machine.hyper("call update.install")?;
+    machine.hyper(command)?;
     let ready = format!("{version} is ready");
     let mut last = String::new();
     // As long as it goes on it may take its time.

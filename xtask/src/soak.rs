@@ -13,11 +13,15 @@ use crate::{
 };
 
 /// What the long tests are asked for, in the environment.
-const LENGTHS: [(&str, &str); 2] = [("POWER_CUTS", "2500"), ("WIRE_IDLE_SECONDS", "600")];
+const LENGTHS: [(&str, &str); 3] = [
+    ("POWER_CUTS", "2500"),
+    ("WIRE_IDLE_SECONDS", "600"),
+    ("WAVE_DEVICES", "100000000"),
+];
 
-/// The tests that start machines. The whole workspace is named beside them, for the features of
+/// The tests that can be long. The whole workspace is named beside them, for the features of
 /// what they need are then those that `cargo xtask test` has built.
-const SELECTION: [&str; 11] = [
+const SELECTION: [&str; 13] = [
     "--workspace",
     "--test",
     "device",
@@ -27,6 +31,8 @@ const SELECTION: [&str; 11] = [
     "power_cut_settings",
     "--test",
     "power_cut_update",
+    "--test",
+    "waves",
     "--",
     // Those that build programs of their own.
     "--include-ignored",

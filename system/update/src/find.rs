@@ -37,22 +37,30 @@ pub struct Found {
     pub manifest: Manifest,
 }
 
-/// Asks every source, and answers the newest release that this device may have, and what was wrong
-/// with which source.
-///
-/// With `waits` false, as when the owner names a source, a wave is not waited for; what is paused or
-/// withdrawn is not installed either way.
+/// Which release is looked for. What is paused or withdrawn is not installed either way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// The newest whose wave has reached this device.
+    Turn,
+    /// The newest, without waiting for a wave: the owner named a source.
+    Newest,
+    /// This one, be it older than what runs: the owner named it.
+    Exactly(Version),
+}
+
+/// Asks every source, and answers the newest release that fits the wish, and what was wrong with which
+/// source.
 pub async fn find(
     device: &Device,
     sources: &[Source],
     root: &[u8],
     memory: Option<&Path>,
-    waits: bool,
+    wish: &Wish,
 ) -> (Option<Found>, Vec<Problem>) {
     let mut best: Option<Found> = None;
     let mut problems = Vec::new();
     for source in sources {
-        match ask(device, source, root, memory, waits).await {
+        match ask(device, source, root, memory, wish).await {
             Ok(found) => {
                 let newest = best.as_ref().map(|best| &best.manifest.version);
                 if let Some(found) = found
@@ -78,12 +86,12 @@ async fn ask(
     source: &Source,
     root: &[u8],
     memory: Option<&Path>,
-    waits: bool,
+    wish: &Wish,
 ) -> Result<Option<Found>, repository::Error> {
     let files = Arc::new(Metadata(source.clone()));
     let repository = Repository::load(root, files, memory).await?;
     let offers = repository.offers();
-    let Some(offer) = choose(device, &offers, waits) else {
+    let Some(offer) = choose(device, &offers, wish) else {
         return Ok(None);
     };
     Ok(Some(Found {
@@ -93,10 +101,9 @@ async fn ask(
     }))
 }
 
-/// The newest release of the device's channel, product and edition whose turn has come, if it is
-/// newer than the one that runs.
+/// The newest release of the device's channel, product and edition that fits the wish.
 #[must_use]
-pub fn choose<'a>(device: &Device, offers: &'a [Offer], waits: bool) -> Option<&'a Offer> {
+pub fn choose<'a>(device: &Device, offers: &'a [Offer], wish: &Wish) -> Option<&'a Offer> {
     offers
         .iter()
         .filter(|offer| {
@@ -104,14 +111,19 @@ pub fn choose<'a>(device: &Device, offers: &'a [Offer], waits: bool) -> Option<&
             offer.channel == device.channel
                 && terms.product == device.product
                 && terms.edition == device.edition
-                && terms.version > device.installed
                 && terms.standing == Standing::Open
-                && (!waits
-                    || terms.wave.reaches(
-                        &device.seed,
-                        &repository::target_name(terms),
-                        device.now,
-                    ))
+                && match wish {
+                    Wish::Exactly(version) => terms.version == *version,
+                    Wish::Newest => terms.version > device.installed,
+                    Wish::Turn => {
+                        terms.version > device.installed
+                            && terms.wave.reaches(
+                                &device.seed,
+                                &repository::target_name(terms),
+                                device.now,
+                            )
+                    }
+                }
         })
         .max_by(|one, other| one.terms.version.cmp(&other.terms.version))
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use store::Beginning;
 use tokio::sync::watch;
 
-use crate::find::{self, Device, Found};
+use crate::find::{self, Device, Found, Wish};
 use crate::install::{self, Disks, Installation, Progress};
 use crate::source::Source;
 use crate::supply::{Problem, Supply};
@@ -237,7 +237,7 @@ impl Update {
         let Some(ready) = &state.kept.value().ready else {
             return;
         };
-        if Some(ready.slot.as_str()) == slot || ready.version <= self.0.release.version {
+        if Some(ready.slot.as_str()) == slot || ready.version == self.0.release.version {
             if let Err(error) = state.kept.update(|kept| kept.ready = None) {
                 tracing::warn!("{error}");
             }
@@ -289,7 +289,7 @@ impl Update {
         bus::Client::from_environment()
     }
 
-    async fn find(&self, sources: &[Source], waits: bool) -> Result<Option<Found>> {
+    async fn find(&self, sources: &[Source], wish: &Wish) -> Result<Option<Found>> {
         let root = std::fs::read(ROOT).with_context(|| {
             format!("reading {ROOT}: this image carries no keys, so no release can be trusted")
         })?;
@@ -302,7 +302,7 @@ impl Update {
             now: now() / 1000,
         };
         let memory = self.0.data.join("metadata");
-        let (found, problems) = find::find(&device, sources, &root, Some(&memory), waits).await;
+        let (found, problems) = find::find(&device, sources, &root, Some(&memory), wish).await;
         let all_failed = !sources.is_empty() && problems.len() == sources.len();
         let reasons = problems
             .iter()
@@ -462,7 +462,7 @@ impl wire::Handler for Update {
             if sources.is_empty() {
                 bail!("no mirror is set: name one in the setting update.mirrors");
             }
-            Ok(match update.find(&sources, true).await? {
+            Ok(match update.find(&sources, &Wish::Turn).await? {
                 Some(found) => Phase::Available(Box::new(found)),
                 None => Phase::Current,
             })
@@ -474,9 +474,33 @@ impl wire::Handler for Update {
         self.begin(async |update: Update| {
             update.set(Phase::Checking);
             let sources = mirrors(&update.on_this_thread()).await?;
-            match update.find(&sources, true).await? {
+            match update.find(&sources, &Wish::Turn).await? {
                 Some(found) => update.install_found(found, sources).await,
                 None => Ok(Phase::Current),
+            }
+        })
+    }
+
+    async fn install_version(&self, caller: Caller, version: String) -> Result<(), String> {
+        let version: Version = version
+            .parse()
+            .map_err(|error| format!("{version:?} is no version, such as 0.2.0: {error}"))?;
+        if version == self.0.release.version {
+            return Err(format!("{version} runs already"));
+        }
+        tracing::info!("{} asks for the installation of {version}", caller.name());
+        self.begin(async move |update: Update| {
+            update.set(Phase::Checking);
+            let sources = mirrors(&update.on_this_thread()).await?;
+            if sources.is_empty() {
+                bail!("no mirror is set: name one in the setting update.mirrors");
+            }
+            let wish = Wish::Exactly(version.clone());
+            match update.find(&sources, &wish).await? {
+                Some(found) => update.install_found(found, sources).await,
+                None => bail!(
+                    "no mirror has {version} for this device and its channel, or it was withdrawn"
+                ),
             }
         })
     }
@@ -486,7 +510,10 @@ impl wire::Handler for Update {
         self.begin(async move |update: Update| {
             update.set(Phase::Checking);
             let source = Source::parse(&source, &update.on_this_thread())?;
-            match update.find(std::slice::from_ref(&source), false).await? {
+            match update
+                .find(std::slice::from_ref(&source), &Wish::Newest)
+                .await?
+            {
                 Some(found) => update.install_found(found, vec![source]).await,
                 None => Ok(Phase::Current),
             }

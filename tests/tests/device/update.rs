@@ -10,6 +10,7 @@
 //! | 0.5.0 | its initramfs is empty | the kernel panics and restarts |
 //! | 0.6.0 | its shell ends as soon as it starts | its time is over, and it says so |
 //! | 0.7.0 | as it should be | kept |
+//! | 0.2.0 | older, at the owner's word | kept |
 
 use std::fs;
 use std::time::Instant;
@@ -71,14 +72,14 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
     mirror.take_sent();
     releases::install(&mut machine, "0.3.0")?;
     restart(&mut machine)?;
-    given_up(&mut machine, "0.3.0", "0.2.0", "did not come up")?;
+    given_up(&mut machine, "0.3.0", ("0.2.0", "b"), "did not come up")?;
 
     releases.publish("0.4.0", &["hyper.bench=display-only", WATCHDOG], |_, _| {
         Ok(())
     })?;
     releases::install(&mut machine, "0.4.0")?;
     restart(&mut machine)?;
-    given_up(&mut machine, "0.4.0", "0.2.0", "did not come up")?;
+    given_up(&mut machine, "0.4.0", ("0.2.0", "b"), "did not come up")?;
 
     releases.publish("0.5.0", &[], |image, _| {
         image.initramfs = image.folder.join("initramfs.cpio");
@@ -86,7 +87,7 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
     })?;
     releases::install(&mut machine, "0.5.0")?;
     restart(&mut machine)?;
-    given_up(&mut machine, "0.5.0", "0.2.0", "did not come up")?;
+    given_up(&mut machine, "0.5.0", ("0.2.0", "b"), "did not come up")?;
 
     releases.publish("0.6.0", &[], |_, system| {
         fs::copy(system.join("hyper"), system.join("shell")).context("breaking the shell")?;
@@ -96,19 +97,33 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
     })?;
     releases::install(&mut machine, "0.6.0")?;
     restart(&mut machine)?;
-    given_up(&mut machine, "0.6.0", "0.2.0", "the shell does not answer")?;
+    given_up(
+        &mut machine,
+        "0.6.0",
+        ("0.2.0", "b"),
+        "the shell does not answer",
+    )?;
 
     releases.publish("0.7.0", &[], |_, _| Ok(()))?;
     releases::install(&mut machine, "0.7.0")?;
     restart(&mut machine)?;
     kept(&mut machine, "0.7.0", "a")?;
+
+    // Nothing leads back to an older release but the owner's word.
+    machine.hyper("call update.check")?;
+    machine.wait_for_answer("call update.status", |status| {
+        status.contains("phase: current")
+    })?;
+    releases::install_older(&mut machine, "0.2.0")?;
+    restart(&mut machine)?;
+    kept(&mut machine, "0.2.0", "b")?;
     let accent = machine.hyper("settings get appearance.accent")?;
     ensure!(accent.contains("moss"), "the setting is now {accent}");
     machine.shut_down(LIMIT)
 }
 
 /// Restarts into it, and waits until the device has reset itself.
-fn restart(machine: &mut Machine) -> Result<()> {
+pub fn restart(machine: &mut Machine) -> Result<()> {
     // OVMF resets once by itself when its variables are new, and so does a release that was given up.
     while machine.qmp().event("RESET", Instant::now())?.is_some() {}
     machine.hyper("update restart")?;
@@ -121,7 +136,8 @@ fn restart(machine: &mut Machine) -> Result<()> {
     Ok(())
 }
 
-fn kept(machine: &mut Machine, version: &str, slot: &str) -> Result<()> {
+/// Waits until a release was tried and is what the firmware starts.
+pub fn kept(machine: &mut Machine, version: &str, slot: &str) -> Result<()> {
     machine.wait_for_page("lock")?;
     machine.wait_for_answer("update", |status| {
         status.contains(&format!("{version} runs in slot {slot}"))
@@ -131,7 +147,14 @@ fn kept(machine: &mut Machine, version: &str, slot: &str) -> Result<()> {
     Ok(())
 }
 
-fn given_up(machine: &mut Machine, version: &str, runs: &str, reason: &str) -> Result<()> {
+/// Waits until a release was tried and given up, for this reason; `runs` is the one before, with its
+/// slot.
+pub fn given_up(
+    machine: &mut Machine,
+    version: &str,
+    (runs, slot): (&str, &str),
+    reason: &str,
+) -> Result<()> {
     // Whether the device resets a second time depends on how far the release comes; what runs in
     // the end does not.
     machine.console().disconnect();
@@ -146,7 +169,8 @@ fn given_up(machine: &mut Machine, version: &str, runs: &str, reason: &str) -> R
         Ok(given_up.then_some(answer.output))
     })?;
     ensure!(
-        status.contains(reason) && status.contains("the firmware starts slot b by itself"),
+        status.contains(reason)
+            && status.contains(&format!("the firmware starts slot {slot} by itself")),
         machine.evidence(&format!("not what was expected of {version}: {status}"))
     );
     machine.wait_for_page("lock")

@@ -160,6 +160,9 @@ pub enum UpdateAction {
     Install {
         /// A mirror (`http://…`) or a folder (`/…`) to take it from, instead of the mirrors that are set
         source: Option<String>,
+        /// This very release from the mirrors that are set, be it older than what runs
+        #[arg(long, conflicts_with = "source")]
+        version: Option<String>,
     },
     /// End an installation; what was written counts when it is begun again
     Cancel,

@@ -30,7 +30,16 @@ pub async fn run(bus: &bus::Client, action: UpdateAction, out: &mut impl Write) 
                 .map_err(|reason| anyhow!("asking for newer releases: {reason}"))?;
             follow(bus, out).await
         }
-        UpdateAction::Install { source: None } => {
+        UpdateAction::Install {
+            version: Some(version),
+            ..
+        } => {
+            bus::update::install_version(bus, &version)
+                .await?
+                .map_err(|reason| anyhow!("installing {version}: {reason}"))?;
+            follow(bus, out).await
+        }
+        UpdateAction::Install { source: None, .. } => {
             bus::update::install(bus)
                 .await?
                 .map_err(|reason| anyhow!("installing: {reason}"))?;
@@ -38,6 +47,7 @@ pub async fn run(bus: &bus::Client, action: UpdateAction, out: &mut impl Write) 
         }
         UpdateAction::Install {
             source: Some(source),
+            ..
         } => {
             bus::update::install_from(bus, &source)
                 .await?
