@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     bench, desktop, fuzz,
     host::{self, Purpose},
-    image, kernel, packages, paths, process,
+    image::{self, Signer},
+    kernel, packages, paths, process,
     product::Product,
     programs,
     progress::Progress,
@@ -146,6 +147,12 @@ struct ImageArguments {
     /// The keys that the device believes for its updates: a file made by `hyper-release root`.
     #[arg(long, value_name = "ROOT.json")]
     update_root: Option<PathBuf>,
+    /// Sign the boot files for secure boot with this key (PEM). Keep it outside of this tree.
+    #[arg(long, value_name = "KEY.pem", requires = "boot_certificate")]
+    boot_key: Option<PathBuf>,
+    /// The certificate of that key (PEM), which the firmware is to be given.
+    #[arg(long, value_name = "CERTIFICATE.pem", requires = "boot_key")]
+    boot_certificate: Option<PathBuf>,
     /// Where the image goes; target/hyperos/NAME/NAME.img if nothing is said.
     #[arg(long)]
     output: Option<PathBuf>,
@@ -218,6 +225,10 @@ pub fn execute() -> Result<ExitCode> {
                     variant: None,
                     version: options.version,
                     update_root: options.update_root,
+                    signer: options
+                        .boot_key
+                        .zip(options.boot_certificate)
+                        .map(|(key, certificate)| Signer { key, certificate }),
                 },
                 &progress,
             )?;

@@ -155,6 +155,16 @@ const REQUIREMENTS: &[Requirement] = &[
     ),
     requirement(
         Purpose::Test,
+        "sbsigntool",
+        "signs what firmware with secure boot is to start",
+    ),
+    requirement(
+        Purpose::Test,
+        "openssl",
+        "reads the key of the firmware for tests",
+    ),
+    requirement(
+        Purpose::Test,
         "fonts-inter",
         "is what the tested screens are written in",
     ),

@@ -102,6 +102,7 @@ impl Phone {
             processors: 2,
             development: true,
             firmware: true,
+            secure_boot: true,
         }));
         self.scene.apply(Update::Volumes(vec![
             bus::device::Volume {

@@ -14,6 +14,7 @@ mod lifecycle;
 mod pc;
 mod root;
 mod sandbox;
+mod secure_boot;
 mod shared;
 mod story;
 mod update;
@@ -133,6 +134,10 @@ const CHECKS: &[(&str, Check)] = &[
     (
         "releases_are_tried_and_kept_or_given_up",
         update::releases_are_tried_and_kept_or_given_up,
+    ),
+    (
+        "firmware_with_a_key_starts_only_what_it_signed",
+        secure_boot::only_what_was_signed_starts,
     ),
     (
         "pc_shows_itself_on_the_framebuffer_of_the_firmware_when_no_driver_binds",

@@ -123,7 +123,7 @@ impl<'a> Starter<'a> {
             .extend(flips::ARGUMENTS.into_iter().chain(CLOCK).map(str::to_owned));
         let mut line = match &options.boot {
             Boot::Direct { command_line, .. } => command_line.clone(),
-            Boot::Firmware => String::new(),
+            Boot::Firmware | Boot::SecureBoot(_) => String::new(),
         };
         match subject {
             Subject::Ours | Subject::Firmware => {}

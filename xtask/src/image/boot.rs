@@ -1,9 +1,12 @@
 //! The file that the firmware starts: kernel, initramfs and command line in one.
 //!
-//! It is a PE program of systemd-boot's stub with three sections more. What is signed later is
+//! It is a PE program of systemd-boot's stub with three sections more. What is signed is
 //! this one file, so nothing that decides how the system starts can be changed on its own.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -52,6 +55,37 @@ pub fn write(
     let mut program = fs::read(to).with_context(|| format!("reading {}", to.display()))?;
     forget_build_time(&mut program)?;
     fs::write(to, program).with_context(|| format!("writing {}", to.display()))
+}
+
+/// What the boot file is signed with for secure boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signer {
+    /// The private key, as PEM.
+    pub key: PathBuf,
+    /// The certificate with its public half, as PEM: what firmware is to be given.
+    pub certificate: PathBuf,
+}
+
+/// Signs the file.
+///
+/// # Errors
+///
+/// Fails when sbsign does.
+pub fn sign(file: &Path, signer: &Signer) -> Result<()> {
+    let unsigned = file.with_extension("unsigned");
+    fs::rename(file, &unsigned).with_context(|| format!("renaming {}", file.display()))?;
+    process::run(
+        process::tool("sbsign")
+            .arg("--key")
+            .arg(&signer.key)
+            .arg("--cert")
+            .arg(&signer.certificate)
+            .arg("--output")
+            .arg(file)
+            .arg(&unsigned),
+    )
+    .context("signing the boot file (sbsign is of the Debian package sbsigntool)")?;
+    fs::remove_file(&unsigned).with_context(|| format!("removing {}", unsigned.display()))
 }
 
 /// Takes out the time of the build, which objcopy writes, and the checksum over it, which UEFI

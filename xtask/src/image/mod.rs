@@ -30,11 +30,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use self::{initramfs::Archive, modules::Modules};
 pub use self::{
+    boot::Signer,
     partitions::Layout,
     root::{Part, Root, manifest},
 };
+use self::{initramfs::Archive, modules::Modules};
 use crate::{
     kernel, paths, process,
     product::Product,
@@ -60,6 +61,8 @@ pub struct Options {
     /// Which keys the device believes for its updates: a root made by `hyper-release root`. A
     /// development image without one believes the key that is in the tree.
     pub update_root: Option<PathBuf>,
+    /// What boot files are signed with. Firmware with secure boot starts no others.
+    pub signer: Option<Signer>,
 }
 
 impl Options {
@@ -90,6 +93,7 @@ impl Default for Options {
             variant: None,
             version: None,
             update_root: None,
+            signer: None,
         }
     }
 }
@@ -325,6 +329,11 @@ impl Image {
             &release_path,
             &boot_b,
         )?;
+        for file in [&boot, &boot_b] {
+            if let Some(signer) = &options.signer {
+                boot::sign(file, signer)?;
+            }
+        }
 
         let _ = fs::remove_file(to);
         let file = File::create(to).with_context(|| format!("creating {}", to.display()))?;

@@ -16,6 +16,7 @@ pub(super) const VIEWER_SOCKET: &str = "viewer.socket";
 pub(super) const SERIAL_LOG: &str = "serial.log";
 
 const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const SECURE_FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 pub(super) const FIRMWARE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
 /// The arguments that make the machine of `options`.
@@ -29,7 +30,11 @@ pub(super) fn arguments(options: &Options) -> Result<Vec<OsString>> {
         "-nodefaults",
         "-no-user-config",
         "-machine",
-        "q35,vmport=off",
+        match options.boot {
+            // Only firmware may write its variables then, in the processor's own mode for it.
+            Boot::SecureBoot(_) => "q35,vmport=off,smm=on",
+            _ => "q35,vmport=off",
+        },
     ]);
     list.add(accelerator.arguments());
     list.add([
@@ -41,10 +46,16 @@ pub(super) fn arguments(options: &Options) -> Result<Vec<OsString>> {
     list.add(["-rtc", "base=utc"]);
 
     match &options.boot {
-        Boot::Firmware => {
+        Boot::Firmware | Boot::SecureBoot(_) => {
+            let firmware = if options.boot == Boot::Firmware {
+                FIRMWARE
+            } else {
+                list.add(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+                SECURE_FIRMWARE
+            };
             list.add([
                 "-drive",
-                &format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}"),
+                &format!("if=pflash,unit=0,format=raw,readonly=on,file={firmware}"),
             ]);
             list.add([
                 "-drive",

@@ -77,10 +77,17 @@ impl Machine {
                 _ => {}
             }
         }
-        if options.boot == Boot::Firmware && !options.firmware_variables.exists() {
-            let from = arguments::FIRMWARE_VARIABLES;
-            fs::copy(from, &options.firmware_variables)
-                .with_context(|| format!("copying {from} (of the Debian package ovmf)"))?;
+        let variables = match &options.boot {
+            Boot::Firmware => Some(Path::new(arguments::FIRMWARE_VARIABLES)),
+            Boot::SecureBoot(variables) => Some(variables.as_path()),
+            Boot::Direct { .. } => None,
+        };
+        if let Some(from) = variables
+            && !options.firmware_variables.exists()
+        {
+            fs::copy(from, &options.firmware_variables).with_context(|| {
+                format!("copying {} (of the Debian package ovmf)", from.display())
+            })?;
         }
         let log = fs::File::create(folder.join("qemu.log")).context("creating qemu.log")?;
         let arguments = arguments::arguments(&options)?;

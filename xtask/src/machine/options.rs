@@ -12,6 +12,9 @@ use crate::{image::Image, product::Display, size::Size};
 pub enum Boot {
     /// As a real device does: UEFI firmware starts what is on the disk.
     Firmware,
+    /// The same with secure boot, and the keys in this file of firmware variables: it starts nothing
+    /// that these did not sign.
+    SecureBoot(PathBuf),
     /// QEMU puts the kernel into memory. Quicker, but there is no firmware to try an update with.
     Direct {
         /// The kernel.

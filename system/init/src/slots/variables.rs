@@ -50,6 +50,11 @@ impl Variables {
         }
     }
 
+    /// Whether the firmware starts only what is signed. Where it does not say, it does not.
+    pub fn secure_boot(&self) -> bool {
+        matches!(self.read("SecureBoot"), Ok(Some(value)) if value == [1])
+    }
+
     /// Gives a variable a value. Where it has that value already nothing is written: the memory
     /// of some firmware wears out.
     ///

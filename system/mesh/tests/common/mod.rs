@@ -134,6 +134,7 @@ impl bus::device::Handler for About {
             processors: 1,
             development: true,
             firmware: false,
+            secure_boot: false,
         }
     }
     async fn volumes(&self, _: Caller) -> Vec<Volume> {

@@ -277,6 +277,7 @@ impl Scene {
             global.set_processors(device.processors.to_string().into());
             global.set_development(device.development);
             global.set_firmware(device.firmware);
+            global.set_secure_boot(device.secure_boot);
             global.set_known(true);
         }
         if let Some(used) = resources {

@@ -1,0 +1,77 @@
+//! Firmware that was given a key: it starts the releases that this key signed and no others.
+//!
+//! The key is the one that Debian's firmware variables for tests hold; it is nobody's secret.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use system_tests::mirror::Mirror;
+use system_tests::releases::{self, Releases};
+use xtask::image::{self, Signer};
+use xtask::machine::{Boot, LIMIT, Machine, Options};
+use xtask::process;
+
+use crate::shared::Shared;
+use crate::update::{given_up, kept, restart};
+
+const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd";
+const KEY: &str = "/usr/share/ovmf/PkKek-1-snakeoil.key";
+const CERTIFICATE: &str = "/usr/share/ovmf/PkKek-1-snakeoil.pem";
+
+pub fn only_what_was_signed_starts(phone: &mut Shared) -> Result<()> {
+    let folder = Shared::folder("secure-boot")?;
+    let signer = Signer {
+        key: readable_key(&folder)?,
+        certificate: CERTIFICATE.into(),
+    };
+    let phone = phone.phone()?;
+    let options = image::Options {
+        signer: Some(signer.clone()),
+        ..image::Options::default()
+    };
+    let signed = phone
+        .image
+        .variant(&folder.join("signed"), &options, |_, _| Ok(()))?;
+    let disk = folder.join("disk.img");
+    let _ = std::fs::remove_file(&disk);
+    let _ = std::fs::remove_file(folder.join("firmware-variables.fd"));
+    signed.write_disk(&disk)?;
+    let mut releases = Releases::new(phone, &folder)?;
+    let mirror = Mirror::start(releases.repository())?;
+
+    let mut options = Options::new(&signed, &disk, &folder)?;
+    options.boot = Boot::SecureBoot(VARIABLES.into());
+    let mut machine = Machine::start(options)?;
+    machine.wait_for_page("lock")?;
+    let about = machine.hyper("call device.about")?;
+    ensure!(
+        about.contains("secure-boot: true"),
+        machine.evidence(&format!("the firmware has no secure boot: {about}"))
+    );
+    machine.hyper(&format!("settings set update.mirrors {}", mirror.address()))?;
+
+    // Signed for updates, and not for this firmware.
+    releases.publish("0.2.0", &[], |_, _| Ok(()))?;
+    releases::install(&mut machine, "0.2.0")?;
+    restart(&mut machine)?;
+    given_up(&mut machine, "0.2.0", ("0.1.0", "a"), "did not come up")?;
+
+    releases.signer = Some(signer);
+    releases.publish("0.3.0", &[], |_, _| Ok(()))?;
+    releases::install(&mut machine, "0.3.0")?;
+    restart(&mut machine)?;
+    kept(&mut machine, "0.3.0", "b")?;
+    machine.shut_down(LIMIT)
+}
+
+/// The key without its passphrase, which everybody knows and sbsign would ask for.
+fn readable_key(folder: &Path) -> Result<PathBuf> {
+    let key = folder.join("boot-key.pem");
+    process::run(
+        process::tool("openssl")
+            .args(["rsa", "-passin", "pass:snakeoil", "-in", KEY, "-out"])
+            .arg(&key),
+    )
+    .context("reading the key that Debian's firmware for tests has")?;
+    Ok(key)
+}
