@@ -20,6 +20,8 @@ pub enum Manner {
     Lying,
     /// Ends each answer early.
     Truncating,
+    /// Sends half of each answer, and then nothing, without ending it.
+    Stalling,
     /// Has nothing.
     Empty,
 }
@@ -139,6 +141,12 @@ fn serve(stream: TcpStream, shared: &Shared) -> Result<()> {
                 }
                 Manner::Truncating => {
                     stream.write_all(&body[..body.len() / 2])?;
+                    return Ok(());
+                }
+                Manner::Stalling => {
+                    stream.write_all(&body[..body.len() / 2])?;
+                    // Until the other end has lost its patience.
+                    let _ = reader.read(&mut [0]);
                     return Ok(());
                 }
                 Manner::Honest | Manner::Empty => {}

@@ -9,16 +9,18 @@
 //! | 0.4.0 | hangs in the initramfs | the watchdog resets the device |
 //! | 0.5.0 | its initramfs is empty | the kernel panics and restarts |
 //! | 0.6.0 | its shell ends as soon as it starts | its time is over, and it says so |
-//! | 0.7.0 | as it should be | kept |
+//! | 0.7.0 | as it should be, after mirrors that are old, end early and stall | kept |
 //! | 0.2.0 | older, at the owner's word | kept |
 
 use std::fs;
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use system_tests::mirror::{Manner, Mirror};
 use system_tests::releases::{self, Releases};
 use xtask::machine::{LIMIT, Machine, Options};
+use xtask::process;
 
 use crate::shared::Shared;
 
@@ -64,6 +66,15 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
     let accent = machine.hyper("settings get appearance.accent")?;
     ensure!(accent.contains("moss"), "the setting is now {accent}");
 
+    // A mirror that serves what was true until now, for ever.
+    let past = folder.join("past");
+    let _ = fs::remove_dir_all(&past);
+    process::run(
+        Command::new("cp")
+            .arg("--recursive")
+            .args([releases.repository(), &past]),
+    )?;
+
     releases.publish("0.3.0", &[], |image, _| {
         let kernel = image.folder.join("kernel");
         image.kernel = kernel.clone();
@@ -105,7 +116,32 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
     )?;
 
     releases.publish("0.7.0", &[], |_, _| Ok(()))?;
+    let (old, short, slow) = (
+        Mirror::start(&past)?,
+        Mirror::start(releases.repository())?,
+        Mirror::start(releases.repository())?,
+    );
+    short.behave(Manner::Truncating);
+    slow.behave(Manner::Stalling);
+    machine.hyper(&format!(
+        "settings set update.mirrors {} {} {} {}",
+        old.address(),
+        short.address(),
+        slow.address(),
+        mirror.address()
+    ))?;
     releases::install(&mut machine, "0.7.0")?;
+    let status = machine.hyper("update")?;
+    for reason in [
+        format!("{} was not used: it is older than", old.address()),
+        format!("{} was not used: packs/", short.address()),
+        format!("{} was not used: packs/", slow.address()),
+    ] {
+        ensure!(
+            status.contains(&reason),
+            machine.evidence(&format!("it does not say {reason:?}: {status}"))
+        );
+    }
     restart(&mut machine)?;
     kept(&mut machine, "0.7.0", "a")?;
 
