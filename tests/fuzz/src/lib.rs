@@ -87,6 +87,10 @@ pub const TARGETS: &[Target] = &[
         name: "pairing",
         run: trust::fuzzing::pairing,
     },
+    Target {
+        name: "document-update",
+        run: replica::fuzzing::update,
+    },
 ];
 
 /// The mistake on purpose.
