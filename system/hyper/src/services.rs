@@ -8,6 +8,7 @@ type Run = fn() -> Result<()>;
 pub const ALL: &[(&str, Run)] = &[
     ("mesh", mesh::run),
     ("settings", settings::run),
+    ("state", state::run),
     ("network", network::run),
     ("time", network::time::run),
     ("update", update::served::run),

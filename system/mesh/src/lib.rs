@@ -79,6 +79,7 @@ pub async fn start(
     tokio::spawn(links::keep(Arc::clone(&node), heard));
     tokio::spawn(links::accept(Arc::clone(&node), Arc::clone(&pairing)));
     server.serve(bus::family::interface(served::Family(Arc::clone(&node))));
+    server.serve(bus::naming::interface(served::Family(Arc::clone(&node))));
     server.serve(bus::pairing::interface(served::Pairings {
         node: Arc::clone(&node),
         pairing,

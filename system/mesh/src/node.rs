@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use iroh::Endpoint;
 use iroh::address_lookup::MemoryLookup;
 use tokio::sync::watch;
-use trust::family::{Family, Policy};
+use trust::family::{Family, Member, Policy};
 use trust::identity::{DeviceId, Identity, KeptIdentity};
 use trust::log::{Action, EntryId, KeptLog, Log, Role};
 
@@ -42,12 +42,21 @@ pub struct Peer {
 #[derive(Debug)]
 pub struct State {
     log: Option<KeptLog>,
+    /// What devices are called otherwise than when they were added.
+    names: HashMap<DeviceId, String>,
     /// One-time grants that were used.
     pub spent: Spent,
     /// The other devices of the family.
     pub peers: HashMap<DeviceId, Peer>,
     /// Devices that are open for pairing, with where they say to be.
     pub candidates: BTreeMap<DeviceId, Vec<SocketAddr>>,
+}
+
+impl State {
+    /// What a member is called.
+    pub fn called<'a>(&'a self, member: &'a Member) -> &'a str {
+        self.names.get(&member.device).unwrap_or(&member.name)
+    }
 }
 
 /// This device.
@@ -82,8 +91,9 @@ pub fn policy() -> Policy {
     };
     Policy {
         sensitive: interfaces(&["hyper:services/services"]),
-        shared: interfaces(&["hyper:device/device"]),
-        guest: Vec::new(),
+        shared: interfaces(&["hyper:device/device", "hyper:state/replica"]),
+        // It says there what it is; it reads nothing else there.
+        guest: interfaces(&["hyper:state/replica"]),
     }
 }
 
@@ -114,6 +124,7 @@ impl Node {
             log_file,
             state: Mutex::new(State {
                 log,
+                names: HashMap::new(),
                 spent,
                 peers: HashMap::new(),
                 candidates: BTreeMap::new(),
@@ -184,7 +195,10 @@ impl Node {
         if let Ok(id) = device.parse() {
             return family.member(id).map(|member| member.device);
         }
-        let mut named = family.members().filter(|member| member.name == device);
+        let state = self.state();
+        let mut named = family
+            .members()
+            .filter(|member| state.called(member) == device);
         let found = named.next()?;
         // Two of one name are told apart by their ids alone.
         named.next().is_none().then_some(found.device)
@@ -193,8 +207,17 @@ impl Node {
     /// What a device is called.
     pub fn name(&self, device: DeviceId) -> String {
         self.family()
-            .and_then(|family| Some(family.member(device)?.name.clone()))
+            .and_then(|family| Some(self.state().called(family.member(device)?).to_owned()))
             .unwrap_or_else(|| device.short())
+    }
+
+    /// Takes what devices are called otherwise than when they were added. Which device is meant is
+    /// said by keys wherever it matters; names are for people.
+    pub fn call_devices(&self, names: HashMap<DeviceId, String>) {
+        let before = std::mem::replace(&mut self.state().names, names.clone());
+        if before != names {
+            self.changed();
+        }
     }
 
     /// The log as far as it is here, for reading.

@@ -36,7 +36,7 @@ impl Family {
                 let linked = peer.is_some_and(|peer| peer.link.is_some());
                 Device {
                     id: member.device.to_string(),
-                    name: member.name.clone(),
+                    name: state.called(member).to_owned(),
                     role: match member.role {
                         trust::log::Role::Owner => Role::Owner,
                         trust::log::Role::Shared => Role::Shared,
@@ -96,7 +96,33 @@ where
     ))
 }
 
+impl bus::naming::Handler for Family {
+    async fn call_devices(&self, _: Caller, names: Vec<(String, String)>) {
+        let name = |(id, name): (String, String)| {
+            // As in the log.
+            let fits = (1..=64).contains(&name.len()) && !name.chars().any(char::is_control);
+            Some((id.parse().ok()?, fits.then_some(name)?))
+        };
+        self.0
+            .call_devices(names.into_iter().filter_map(name).collect());
+    }
+}
+
 impl bus::family::Handler for Family {
+    async fn id(&self, _: Caller) -> Option<String> {
+        Some(self.0.family()?.id()?.to_string())
+    }
+
+    async fn is_founder(&self, _: Caller) -> bool {
+        self.0.family().is_some_and(|family| {
+            // What made its founder a member is the entry that began the family, and gave it its id.
+            let entry = family
+                .member(self.0.id())
+                .map(|member| *member.entry.as_bytes());
+            entry.is_some() && entry == family.id().map(|id| *id.as_bytes())
+        })
+    }
+
     async fn devices(&self, _: Caller) -> Vec<Device> {
         self.devices()
     }

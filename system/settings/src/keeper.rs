@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use store::{Disk, FileSystem, Store};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use crate::{
-    registry::{Definition, Registry, Value},
+    registry::{Definition, Follows, Registry, Value},
     values::Values,
 };
 
@@ -42,6 +42,8 @@ pub struct Keeper<F: FileSystem = Disk> {
     store: Store<Values, F>,
     notices: Vec<String>,
     changes: broadcast::Sender<Change>,
+    /// Counts what was saved.
+    revision: watch::Sender<u64>,
 }
 
 impl<F: FileSystem> Keeper<F> {
@@ -64,6 +66,7 @@ impl<F: FileSystem> Keeper<F> {
             store: opened.store,
             notices,
             changes,
+            revision: watch::Sender::new(0),
         })
     }
 
@@ -104,6 +107,32 @@ impl<F: FileSystem> Keeper<F> {
         self.save(key, None)
     }
 
+    /// The settings that other devices know too, with what was chosen; nothing where a setting was
+    /// left at its default.
+    pub fn following(&self) -> impl Iterator<Item = (&Definition, Option<Value>)> {
+        self.registry
+            .all()
+            .filter(|definition| definition.follows != Follows::Nobody)
+            .map(|definition| (definition, self.chosen(definition)))
+    }
+
+    /// As [`Keeper::set`] or, without a value, [`Keeper::reset`], of a setting that other devices
+    /// know too.
+    pub fn take(&mut self, key: &str, value: Option<Value>) -> Result<(), Refusal> {
+        if self.find(key)?.follows == Follows::Nobody {
+            return Err(Refusal::UnknownKey(key.to_owned()));
+        }
+        match value {
+            Some(value) => self.set(key, value),
+            None => self.reset(key),
+        }
+    }
+
+    /// How often something was saved, and hears of each time.
+    pub fn revision(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
     /// Every change from now on.
     pub fn watch(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
@@ -116,12 +145,13 @@ impl<F: FileSystem> Keeper<F> {
     }
 
     fn value(&self, definition: &Definition) -> Value {
-        self.store
-            .value()
-            .0
-            .get(definition.key)
-            .and_then(|value| usable(definition, value).ok())
+        self.chosen(definition)
             .unwrap_or_else(|| definition.default.clone())
+    }
+
+    fn chosen(&self, definition: &Definition) -> Option<Value> {
+        let value = self.store.value().0.get(definition.key)?;
+        usable(definition, value).ok()
     }
 
     fn save(&mut self, key: &str, value: Option<toml::Value>) -> Result<(), Refusal> {
@@ -137,6 +167,7 @@ impl<F: FileSystem> Keeper<F> {
                 };
             })
             .map_err(|error| Refusal::NotSaved(error.to_string()))?;
+        self.revision.send_modify(|count| *count += 1);
         let now = self.get(key)?;
         if now != before {
             // Nobody watching is no error.

@@ -3,8 +3,9 @@
 //! A setting is a key with a kind, a default and a sentence that says what it does; all of them
 //! stand in one table, [`registry`]. Programs read and change them through the interface
 //! `hyper:settings/settings`, and nobody has settings of their own: what a person can adjust is
-//! found here, and what is here can be listed, documented, kept over updates and, later, shared
-//! with the person's other devices.
+//! found here, and what is here can be listed, documented, kept over updates and, where it is the
+//! person's rather than the device's, followed to the person's other devices (`system/state`, by
+//! the interface `hyper:settings/following`).
 //!
 //! # What is promised
 //!
@@ -36,5 +37,5 @@ pub mod values;
 
 pub use edition::Edition;
 pub use keeper::{Change, Keeper, Refusal, WATCHED};
-pub use registry::{Definition, Kind, Registry, Value};
-pub use served::{interface, open, run};
+pub use registry::{Definition, Follows, Kind, Registry, Value};
+pub use served::{interfaces, open, run};

@@ -46,8 +46,23 @@ pub struct Definition {
     pub default: Value,
     /// A sentence in English.
     pub description: &'static str,
+    /// Whether other devices know it too.
+    pub follows: Follows,
     /// What a value of this kind must be beside, for this key.
     rule: Rule,
+}
+
+/// Whether other devices know a setting too. What has to do with a screen, a place or a link is of
+/// the device; what has to do with the eyes and the language of a person is the person's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follows {
+    /// It stays on this device.
+    Nobody,
+    /// It is the person's, and the same on all the owner's devices. A device that many people use,
+    /// such as a TV, has its own.
+    Person,
+    /// It is this device's, and the family knows it.
+    Device,
 }
 
 /// What some settings ask beyond their kind.
@@ -137,35 +152,40 @@ fn table(zones: PathBuf) -> Vec<Definition> {
         kind,
         default,
         description,
+        follows: Follows::Nobody,
         rule: Rule::None,
+    };
+    let person = |definition: Definition| Definition {
+        follows: Follows::Person,
+        ..definition
     };
     let text = |text: &str| Value::Text(text.to_owned());
 
     vec![
-        setting(
+        person(setting(
             "appearance.theme",
             Choice(words(&["auto", "light", "dark"])),
             text("auto"),
             "Light or dark; `auto` is light from 7:00 to 19:00, local time, and dark otherwise.",
-        ),
-        setting(
+        )),
+        person(setting(
             "appearance.accent",
             Choice(words(&ACCENTS)),
             text("tide"),
             "The colour of what is switched on, chosen or at work.",
-        ),
-        setting(
+        )),
+        person(setting(
             "appearance.text-size",
             Integer(85, 200),
             Value::Integer(100),
             "The size of all text, in percent.",
-        ),
-        setting(
+        )),
+        person(setting(
             "appearance.reduce-motion",
             Boolean,
             Value::Boolean(false),
             "Pages fade instead of moving.",
-        ),
+        )),
         setting(
             "display.screen-off-after",
             Integer(0, 24 * 60 * 60),
@@ -178,12 +198,12 @@ fn table(zones: PathBuf) -> Vec<Definition> {
             Value::Integer(70),
             "The brightness of the display, in percent.",
         ),
-        setting(
+        person(setting(
             "language",
             Choice(words(&["en", "es", "zh-CN"])),
             text("en"),
             "The language of everything that the system says.",
-        ),
+        )),
         Definition {
             rule: Rule::Zone(zones),
             ..setting(
@@ -193,12 +213,12 @@ fn table(zones: PathBuf) -> Vec<Definition> {
                 "The time zone, by its name in the IANA database, such as `Europe/Madrid`.",
             )
         },
-        setting(
+        person(setting(
             "time.hours-24",
             Boolean,
             Value::Boolean(true),
             "Whether the clock counts to 24 hours rather than twice to 12.",
-        ),
+        )),
         Definition {
             rule: Rule::Hosts,
             ..setting(
@@ -209,12 +229,12 @@ fn table(zones: PathBuf) -> Vec<Definition> {
                  network offers, and none when it offers none.",
             )
         },
-        setting(
+        person(setting(
             "lock.hint-seen",
             Boolean,
             Value::Boolean(false),
             "Whether the person has found out how to unlock, so that the hint can go.",
-        ),
+        )),
         setting(
             "notifications.do-not-disturb",
             Boolean,
@@ -222,6 +242,7 @@ fn table(zones: PathBuf) -> Vec<Definition> {
             "Notifications wait in the shade, without a banner, unless they are urgent.",
         ),
         Definition {
+            follows: Follows::Device,
             rule: Rule::Something,
             ..setting(
                 "device.name",
@@ -428,6 +449,29 @@ mod tests {
                 definition.key
             );
             assert!(definition.description.ends_with('.'), "{}", definition.key);
+        }
+    }
+
+    #[test]
+    fn what_follows_is_the_persons_and_of_a_kind_that_documents_hold() {
+        let registry = registry();
+        let following = |whose| -> Vec<&str> {
+            let all = registry.all();
+            all.filter(|definition| definition.follows == whose)
+                .map(|definition| definition.key)
+                .collect()
+        };
+        assert_eq!(following(Follows::Device), ["device.name"]);
+        let person = following(Follows::Person);
+        for key in ["language", "appearance.text-size", "appearance.theme"] {
+            assert!(person.contains(&key), "{key}");
+        }
+        for key in ["display.brightness", "time.zone", "network.enabled"] {
+            assert!(!person.contains(&key), "{key} is of the device");
+        }
+        for key in person {
+            let kind = &registry.find(key).expect("it was listed").kind;
+            assert!(!matches!(kind, Kind::Texts(_)), "{key}");
         }
     }
 

@@ -8,14 +8,14 @@ use std::{
 };
 
 use anyhow::Context as _;
-use bus::{Caller, Outgoing, settings as wire};
+use bus::{Caller, Outgoing, following, settings as wire};
 use futures::stream;
 use store::Disk;
 
 use crate::{
     edition::Edition,
     keeper::{Keeper, Refusal},
-    registry::{Kind, Registry, Value},
+    registry::{Follows, Kind, Registry, Value},
 };
 
 /// How long the shade may take to be there for a notice.
@@ -42,7 +42,9 @@ pub fn run() -> anyhow::Result<()> {
             keeper.notices().to_vec(),
         ));
         let mut server = bus::Server::from_environment().context("taking the sockets over")?;
-        server.serve(interface(keeper));
+        for interface in interfaces(keeper) {
+            server.serve(interface);
+        }
         Ok(server)
     })
 }
@@ -59,9 +61,14 @@ pub fn open(data: &Path, system: &Path) -> anyhow::Result<Keeper> {
     Ok(keeper)
 }
 
-/// The interface that answers from these settings.
-pub fn interface(keeper: Keeper) -> bus::Interface {
-    wire::interface(Handler(Arc::new(Mutex::new(keeper))))
+/// The interfaces that answer from these settings: to programs, and to the service that keeps some
+/// of them the same on other devices.
+pub fn interfaces(keeper: Keeper) -> [bus::Interface; 2] {
+    let keeper = Arc::new(Mutex::new(keeper));
+    [
+        wire::interface(Handler(Arc::clone(&keeper))),
+        bus::following::interface(Following(Handler(keeper))),
+    ]
 }
 
 /// Posts the notices to the shade: the owner should not have to go looking for them.
@@ -153,6 +160,92 @@ impl wire::Handler for Handler {
 
     async fn notices(&self, _: Caller) -> Vec<String> {
         self.keeper().notices().to_vec()
+    }
+}
+
+struct Following(Handler);
+
+impl Following {
+    fn moment(handler: &Handler) -> following::Moment {
+        let keeper = handler.keeper();
+        let revision = *keeper.revision().borrow();
+        let settings = keeper
+            .following()
+            .map(|(definition, chosen)| following::Followed {
+                key: definition.key.to_owned(),
+                owner: match definition.follows {
+                    Follows::Device => following::Owner::Device,
+                    _ => following::Owner::Person,
+                },
+                value: chosen.map(Into::into),
+            })
+            .collect();
+        following::Moment { revision, settings }
+    }
+}
+
+impl following::Handler for Following {
+    async fn watch(&self, _: Caller) -> Outgoing<following::Moment> {
+        let handler = Handler(Arc::clone(&self.0.0));
+        let revision = handler.keeper().revision();
+        Box::pin(stream::unfold(
+            (handler, revision, None),
+            async |(handler, mut revision, last)| {
+                loop {
+                    revision.borrow_and_update();
+                    let now = Self::moment(&handler);
+                    let settings = Some(now.settings.clone());
+                    if last != settings {
+                        return Some((now, (handler, revision, settings)));
+                    }
+                    revision.changed().await.ok()?;
+                }
+            },
+        ))
+    }
+
+    async fn take(
+        &self,
+        caller: Caller,
+        key: String,
+        value: Option<following::Chosen>,
+    ) -> Result<u64, following::Error> {
+        let mut keeper = self.0.keeper();
+        keeper.take(&key, value.map(Into::into))?;
+        tracing::info!("{} took {key} from another device", caller.name());
+        Ok(*keeper.revision().borrow())
+    }
+}
+
+impl From<Refusal> for following::Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownKey(key) => Self::UnknownKey(key),
+            Refusal::Unfit(reason) => Self::Unfit(reason),
+            Refusal::NotSaved(reason) => Self::NotSaved(reason),
+        }
+    }
+}
+
+impl From<Value> for following::Chosen {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Boolean(value) => Self::Boolean(value),
+            Value::Integer(value) => Self::Integer(value),
+            Value::Text(value) => Self::Text(value),
+            Value::Texts(value) => Self::Texts(value),
+        }
+    }
+}
+
+impl From<following::Chosen> for Value {
+    fn from(value: following::Chosen) -> Self {
+        match value {
+            following::Chosen::Boolean(value) => Self::Boolean(value),
+            following::Chosen::Integer(value) => Self::Integer(value),
+            following::Chosen::Text(value) => Self::Text(value),
+            following::Chosen::Texts(value) => Self::Texts(value),
+        }
     }
 }
 

@@ -6,9 +6,12 @@ use futures::StreamExt as _;
 /// Serves the settings in that folder and answers a client of them.
 fn serve(folder: &std::path::Path) -> Client {
     let bus = folder.join("bus");
-    let mut server = Server::bind(&bus, &[wire::ID]).expect("binding in a folder of our own");
+    let ids = [wire::ID, bus::following::ID];
+    let mut server = Server::bind(&bus, &ids).expect("binding in a folder of our own");
     let keeper = settings::open(&folder.join("data"), &folder.join("system")).expect("opening");
-    server.serve(settings::interface(keeper));
+    for interface in settings::interfaces(keeper) {
+        server.serve(interface);
+    }
     tokio::spawn(server.run());
     Client::new(Address::Here(bus))
 }
@@ -66,4 +69,54 @@ async fn a_damaged_file_is_told_and_kept() {
     assert!(notices[0].contains("settings.damaged-1"), "{notices:?}");
     let kept = std::fs::read(folder.path().join("data/settings.damaged-1")).unwrap();
     assert_eq!(kept, b"not what we wrote");
+}
+
+#[tokio::test]
+async fn what_follows_is_told_and_taken() {
+    use bus::following::{Chosen, Error, Owner};
+    let folder = folder();
+    let bus = serve(folder.path());
+    let mut moments = bus::following::watch(&bus).await.unwrap();
+    let mut next = async || moments.next().await.expect("the stream goes on").unwrap();
+    let of = |moment: &bus::following::Moment, key: &str| {
+        let settings = moment.settings.iter();
+        let found = settings.clone().find(|setting| setting.key == key);
+        found.map(|setting| (setting.owner, setting.value.clone()))
+    };
+    let first = next().await;
+    assert_eq!(of(&first, "language"), Some((Owner::Person, None)));
+    assert_eq!(of(&first, "device.name"), Some((Owner::Device, None)));
+    assert_eq!(of(&first, "display.brightness"), None, "it is the device's");
+
+    let taken = Chosen::Text("zh-CN".into());
+    let revision = bus::following::take(&bus, "language", Some(&taken)).await;
+    let revision = revision.unwrap().unwrap();
+    let moment = next().await;
+    assert!(moment.revision >= revision && revision > first.revision);
+    assert_eq!(of(&moment, "language"), Some((Owner::Person, Some(taken))));
+    let text = wire::Value::Text("zh-CN".into());
+    assert_eq!(wire::get(&bus, "language").await.unwrap(), Ok(text.clone()));
+
+    // The default that somebody chose is a choice.
+    let english = wire::Value::Text("en".into());
+    wire::set(&bus, "language", &english)
+        .await
+        .unwrap()
+        .unwrap();
+    let chosen = of(&next().await, "language").unwrap().1;
+    assert_eq!(chosen, Some(Chosen::Text("en".into())));
+    bus::following::take(&bus, "language", None)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(of(&next().await, "language"), Some((Owner::Person, None)));
+
+    let unfit = bus::following::take(&bus, "language", Some(&Chosen::Boolean(true))).await;
+    assert!(matches!(unfit.unwrap(), Err(Error::Unfit(_))));
+    let brightness = Some(&Chosen::Integer(50));
+    let stays = bus::following::take(&bus, "display.brightness", brightness).await;
+    assert_eq!(
+        stays.unwrap(),
+        Err(Error::UnknownKey("display.brightness".into()))
+    );
 }

@@ -44,6 +44,7 @@ pub fn offer(scene: &Scene, screen: Rc<dyn Measured>) {
 /// Puts everything that the shell serves into a server.
 pub fn fill(server: &mut bus::Server, ui: &UiLoop, notifications: Notifications) {
     server.serve(bus::screen::interface(Screen { ui: ui.clone() }));
+    server.serve(bus::beacon::interface(Screen { ui: ui.clone() }));
     server.serve(bus::notify::interface(notifications));
     let heartbeat = Heartbeat::new();
     let ui = ui.clone();
@@ -143,6 +144,19 @@ impl bus::screen::Handler for Screen {
 
     async fn redraw(&self, _: bus::Caller) {
         self.ask(|_, screen| screen.redraw()).await;
+    }
+}
+
+impl bus::beacon::Handler for Screen {
+    async fn show(&self, caller: bus::Caller, seconds: u32) {
+        let asker = caller.device().map(|device| device.name.to_string());
+        let time = Duration::from_secs(u64::from(seconds.min(120)));
+        self.ask(move |scene, _| scene.show_beacon(asker.unwrap_or_default(), time))
+            .await;
+    }
+
+    async fn hide(&self, _: bus::Caller) {
+        self.ask(|scene, _| scene.hide_beacon()).await;
     }
 }
 

@@ -130,6 +130,10 @@ impl Phone {
             device("Phone", bus::family::Role::Owner),
             device("Living room", bus::family::Role::Shared),
         ]));
+        self.scene.apply(Update::Profiles(vec![
+            profile("Phone", None, 1_780_000_000),
+            profile("Living room", Some("Kitchen"), 310_000_000),
+        ]));
         let living_room = device("Living room", bus::family::Role::Shared).id;
         let family = self.scene.window().global::<ui::Family<'_>>();
         family.invoke_show(living_room.into());
@@ -214,6 +218,57 @@ fn device(name: &str, role: bus::family::Role) -> bus::family::Device {
         here: name == "Phone",
         online: name == "Phone",
         last_seen: Some(1_795_350_000_000),
+    }
+}
+
+fn profile(name: &str, room: Option<&str>, available: u64) -> bus::home::Profile {
+    let of = |form: &str| match name {
+        "Phone" => format!("{form}phone"),
+        _ => format!("{form}tv"),
+    };
+    bus::home::Profile {
+        id: name.repeat(8).to_lowercase(),
+        name: name.into(),
+        room: room.map(str::to_owned),
+        facts: Some(bus::home::Facts {
+            product: of("qemu-"),
+            model: of("QEMU "),
+            release: "0.1.0".into(),
+            edition: "global".into(),
+            storage_size: 2_000_000_000,
+            storage_available: available,
+        }),
+    }
+}
+
+/// Notes what devices are called and where they are put.
+struct Noting(std::sync::mpsc::Sender<(String, String)>);
+
+impl bus::home::Handler for Noting {
+    async fn profiles(&self, _: bus::Caller) -> Vec<bus::home::Profile> {
+        Vec::new()
+    }
+    async fn watch(&self, _: bus::Caller) -> bus::Outgoing<Vec<bus::home::Profile>> {
+        Box::pin(futures::stream::pending())
+    }
+    async fn rename(
+        &self,
+        _: bus::Caller,
+        device: String,
+        name: String,
+    ) -> Result<(), bus::home::Error> {
+        self.0.send((device, name)).unwrap();
+        Ok(())
+    }
+    async fn set_room(
+        &self,
+        _: bus::Caller,
+        device: String,
+        room: Option<String>,
+    ) -> Result<(), bus::home::Error> {
+        let room = room.map_or("none".into(), |room| format!("room {room}"));
+        self.0.send((device, room)).unwrap();
+        Ok(())
     }
 }
 
@@ -604,6 +659,89 @@ fn each_stage_of_a_pairing_is_seen() {
     }
     assert_eq!(pairing.get_other(), "Living room");
     assert_eq!(pairing.get_digits(), "482 913");
+}
+
+#[test]
+fn a_device_is_named_and_put_into_a_room_by_touch() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sender, said) = std::sync::mpsc::channel();
+    let mut server = bus::Server::bind(folder.path(), &[bus::home::ID]).unwrap();
+    server.serve(bus::home::interface(Noting(sender)));
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(server.run()).unwrap();
+    });
+    let heard = || said.recv_timeout(Duration::from_secs(180)).unwrap();
+    let phone = Phone::new();
+    let client = bus::Client::new(bus::Address::Here(folder.path().to_owned()));
+    phone.scene.connect(client).unwrap();
+    let id = device("Living room", bus::family::Role::Shared).id;
+    phone.unlock();
+    phone.go("family-device");
+    phone.picture("family-device");
+
+    // Into the field of its name, its name away, another one in.
+    phone.screen.tap(240.0, 216.0);
+    phone.screen.settle();
+    let keyboard = phone.scene.window().global::<ui::Keyboard<'_>>();
+    assert!(keyboard.get_shown());
+    phone.picture("family-device-name");
+    for _ in 0.."Living room".len() {
+        phone.screen.key(Key::Backspace);
+    }
+    for letter in ["T", "V"] {
+        keyboard.invoke_press(letter.into());
+        phone.screen.settle();
+    }
+    phone.screen.key(Key::Return);
+    phone.screen.settle();
+    assert_eq!(heard(), (id.clone(), "TV".into()));
+    assert!(!keyboard.get_shown());
+
+    // The room in which it stands is ticked; a touch takes it out, another puts it elsewhere.
+    phone.screen.tap(120.0, 360.0);
+    assert_eq!(heard(), (id.clone(), "none".into()));
+    phone.screen.tap(120.0, 425.0);
+    assert_eq!(heard(), (id, "room Living room".into()));
+}
+
+#[test]
+fn a_device_that_is_looked_for_lights_up_and_stays_locked() {
+    let phone = Phone::new();
+    phone.scene.set_power(false);
+    phone.screen.settle();
+    let looked_for = |seconds| {
+        let time = Duration::from_secs(seconds);
+        phone.scene.show_beacon("Tablet".into(), time);
+        phone.screen.advance(Duration::from_millis(20));
+    };
+    let shown = || phone.scene.window().global::<ui::Beacon<'_>>().get_shown();
+    looked_for(30);
+    assert!(shown() && phone.scene.status().on);
+    let lit = phone.screen.picture();
+    if let Some(folder) = std::env::var_os("HYPER_PICTURES") {
+        lit.save_png(Path::new(&folder).join("beacon.png")).unwrap();
+    }
+    phone.screen.advance(Duration::from_millis(520));
+    assert!(changed(&lit, &phone.screen.picture()) > 0.5, "it flashes");
+    // Touched, it goes, and nothing else happened behind it.
+    phone.screen.tap(180.0, 400.0);
+    phone.screen.settle();
+    assert!(!shown());
+    assert!(phone.scene.status().locked);
+    // And by itself, when nobody comes.
+    looked_for(5);
+    assert!(shown());
+    phone.screen.advance(Duration::from_millis(5100));
+    assert!(!shown());
+    // By keys, too.
+    looked_for(30);
+    phone.screen.key(' ');
+    phone.screen.settle();
+    assert!(!shown() && phone.scene.status().locked);
 }
 
 #[test]

@@ -44,6 +44,28 @@ pub enum FamilyAction {
     Refuse,
     /// Print how pairing stands, each time that it changes
     Pairing,
+    /// Call a device something else, on every device
+    Rename {
+        /// Its name or id
+        device: String,
+        /// What to call it
+        name: String,
+    },
+    /// Say in which room a device stands
+    Room {
+        /// Its name or id
+        device: String,
+        /// The room; without one, the device is taken out of the one in which it is
+        room: Option<String>,
+    },
+    /// Have a device light up its screen and say which one it is
+    LightUp {
+        /// Its name or id
+        device: String,
+        /// For how long, in seconds
+        #[arg(long, default_value_t = 30)]
+        seconds: u32,
+    },
     /// Take a device out
     Remove {
         /// Its name or id
@@ -116,6 +138,16 @@ pub async fn run(bus: &bus::Client, action: FamilyAction, out: &mut impl Write) 
             }
             Ok(())
         }
+        FamilyAction::Rename { device, name } => bus::home::rename(bus, &device, &name)
+            .await?
+            .map_err(|error| anyhow!("renaming {device}: {}", not_noted(error))),
+        FamilyAction::Room { device, room } => bus::home::set_room(bus, &device, room.as_deref())
+            .await?
+            .map_err(|error| anyhow!("noting the room of {device}: {}", not_noted(error))),
+        FamilyAction::LightUp { device, seconds } => {
+            let there = bus::Client::of_device(device);
+            Ok(bus::beacon::show(&there, seconds).await?)
+        }
         FamilyAction::Remove { device, lost } => {
             let removed = if lost {
                 bus::family::mark_lost(bus, &device).await?
@@ -128,8 +160,15 @@ pub async fn run(bus: &bus::Client, action: FamilyAction, out: &mut impl Write) 
 }
 
 async fn list(bus: &bus::Client, out: &mut impl Write) -> Result<()> {
-    let mut table = Table::new(&["NAME", "ROLE", "REACHED", "ID"]);
+    let mut table = Table::new(&["NAME", "ROOM", "ROLE", "REACHED", "MODEL", "RELEASE", "ID"]);
+    // Who belongs is mesh's to say; what else is known of them comes from elsewhere, or not at all.
+    let profiles = bus::home::profiles(bus).await.unwrap_or_default();
     for device in bus::family::devices(bus).await? {
+        let profile = profiles.iter().find(|profile| profile.id == device.id);
+        let room = profile.and_then(|profile| profile.room.clone());
+        let facts = profile.and_then(|profile| profile.facts.clone());
+        let (model, release) =
+            facts.map_or_else(Default::default, |facts| (facts.model, facts.release));
         let role = match device.role {
             Role::Owner => "owner",
             Role::Shared => "shared",
@@ -141,7 +180,9 @@ async fn list(bus: &bus::Client, out: &mut impl Write) -> Result<()> {
             (_, _, Some(time)) => moment(time),
             _ => "never".to_owned(),
         };
-        table.row([device.name, role.into(), reached, device.id]);
+        let name = profile.map_or(device.name, |profile| profile.name.clone());
+        let room = room.unwrap_or_default();
+        table.row([name, room, role.into(), reached, model, release, device.id]);
     }
     Ok(table.print(out)?)
 }
@@ -181,5 +222,15 @@ fn reason(error: bus::family::Error) -> String {
         Error::UnknownDevice(device) => format!("there is no device {device} in the family"),
         Error::NoFamily => "this device has no family yet".into(),
         Error::Refused(reason) | Error::NotSaved(reason) => reason,
+    }
+}
+
+fn not_noted(error: bus::home::Error) -> String {
+    use bus::home::Error;
+    match error {
+        Error::UnknownDevice(device) => format!("there is no device {device} in the family"),
+        Error::NoFamily => "this device has no family yet".into(),
+        Error::Refused(reason) => reason,
+        Error::NotSaved(reason) => format!("it could not be saved: {reason}"),
     }
 }

@@ -160,6 +160,9 @@ impl bus::names::Handler for Names {
     }
 }
 
+/// Makes a server of more services in the folder of a device, each time that it starts.
+pub type More = fn(&Path) -> Server;
+
 /// A device.
 pub struct Device {
     pub name: String,
@@ -168,6 +171,7 @@ pub struct Device {
     pub bus: Client,
     network: Arc<Network>,
     namespace: Namespace,
+    more: Option<More>,
     running: Option<(oneshot::Sender<()>, std::thread::JoinHandle<()>)>,
     _data: tempfile::TempDir,
 }
@@ -175,6 +179,11 @@ pub struct Device {
 impl Device {
     /// Makes a device, plugs it in and starts it.
     pub fn new(network: &Arc<Network>, name: &str) -> Self {
+        Self::with(network, name, None)
+    }
+
+    /// As [`Device::new`], with more services.
+    pub fn with(network: &Arc<Network>, name: &str, more: Option<More>) -> Self {
         let port = network.ports.fetch_add(1, Ordering::Relaxed) + 1;
         let namespace = Namespace(format!("{}-{port}", network.switch));
         let (there, switch) = (&namespace.0, &network.switch);
@@ -210,6 +219,7 @@ impl Device {
             folder,
             network: Arc::clone(network),
             namespace,
+            more,
             running: None,
             _data: data,
         };
@@ -227,6 +237,7 @@ impl Device {
         let (stop, stopped) = oneshot::channel();
         let (name, namespace) = (self.name.clone(), self.namespace.0.clone());
         let folder = self.folder.clone();
+        let more = self.more;
         let thread = std::thread::spawn(move || {
             enter(&namespace);
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -236,7 +247,12 @@ impl Device {
             runtime.block_on(async {
                 let bus = folder.join("bus");
                 fs::create_dir_all(folder.join("data")).unwrap();
-                let ids = [bus::family::ID, bus::pairing::ID, bus::calls::ID];
+                let ids = [
+                    bus::family::ID,
+                    bus::naming::ID,
+                    bus::pairing::ID,
+                    bus::calls::ID,
+                ];
                 let mut server = Server::bind(&bus, &ids).unwrap();
                 mesh::start(&mut server, &folder.join("data"), bus.clone(), name.clone())
                     .await
@@ -253,10 +269,18 @@ impl Device {
                 let mut others = Server::bind(&bus, &ids[..4]).unwrap();
                 others.serve(bus::device::interface(About(name)));
                 others.serve(bus::names::interface(Names));
+                let more = more.map(|more| more(&folder));
+                let more = async {
+                    match more {
+                        Some(more) => more.run().await.unwrap(),
+                        None => std::future::pending().await,
+                    }
+                };
                 ready.send(()).unwrap();
                 tokio::select! {
                     done = server.run() => done.unwrap(),
                     done = others.run() => done.unwrap(),
+                    () = more => {}
                     _ = stopped => {}
                 }
             });

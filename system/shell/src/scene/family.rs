@@ -8,11 +8,13 @@ use super::words::Language;
 use bus::family::Role;
 use bus::pairing::{Membership, Method, Stage};
 use slint::{ComponentHandle as _, SharedString};
+use std::collections::BTreeSet;
 
 /// What the family service has said.
 #[derive(Default)]
 pub(super) struct FamilyState {
     devices: Option<Vec<bus::family::Device>>,
+    profiles: Vec<bus::home::Profile>,
     /// The id of the one whose page is open.
     shown: String,
     candidates: Vec<bus::pairing::Candidate>,
@@ -25,6 +27,11 @@ impl FamilyState {
     /// These devices belong to it.
     pub(super) fn take_devices(&mut self, devices: Vec<bus::family::Device>) {
         self.devices = Some(devices);
+    }
+
+    /// This is known of them.
+    pub(super) fn take_profiles(&mut self, profiles: Vec<bus::home::Profile>) {
+        self.profiles = profiles;
     }
 
     /// These devices nearby are open for pairing.
@@ -58,6 +65,26 @@ fn groups_of_four(key: &str, most: usize) -> String {
         .map(String::from_iter)
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// Rooms to choose from: those in which devices stand, then some that most homes have.
+fn rooms(profiles: &[bus::home::Profile], language: Language) -> Vec<String> {
+    let usual = [
+        ["Living room", "Kitchen", "Bedroom", "Study"],
+        ["客厅", "厨房", "卧室", "书房"],
+        ["Salón", "Cocina", "Dormitorio", "Estudio"],
+    ];
+    let used: BTreeSet<&str> = profiles
+        .iter()
+        .filter_map(|profile| profile.room.as_deref())
+        .collect();
+    let usual = usual[language.index()].into_iter();
+    let others = usual.filter(|room| !used.contains(room));
+    used.iter()
+        .copied()
+        .chain(others)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn role(role: Role, language: Language) -> (&'static str, &'static str) {
@@ -106,8 +133,13 @@ impl Scene {
         let language = self.0.preferences.borrow().language;
         let members: Vec<ui::Member> = devices
             .iter()
-            .map(|device| self.member(device, language))
+            .map(|device| {
+                let mut profiles = known.family.profiles.iter();
+                let profile = profiles.find(|profile| profile.id == device.id);
+                self.member(device, profile, language)
+            })
             .collect();
+        let rooms = rooms(&known.family.profiles, language);
         let global = self.0.window.global::<ui::Family<'_>>();
         if let Some(shown) = members
             .iter()
@@ -117,11 +149,24 @@ impl Scene {
         }
         global.set_count(devices.len() as i32);
         global.set_alone(devices.len() <= 1);
+        // A device without a family has nobody who would hear of it.
+        global.set_names(
+            devices.len() > 1
+                && devices
+                    .iter()
+                    .any(|device| device.here && device.role == Role::Owner),
+        );
+        global.set_rooms(model(rooms.into_iter().map(SharedString::from)));
         global.set_members(model(members));
         global.set_known(true);
     }
 
-    fn member(&self, device: &bus::family::Device, language: Language) -> ui::Member {
+    fn member(
+        &self,
+        device: &bus::family::Device,
+        profile: Option<&bus::home::Profile>,
+        language: Language,
+    ) -> ui::Member {
         let state = if device.here {
             ["This device", "本设备", "Este dispositivo"][language.index()].to_owned()
         } else if device.online {
@@ -133,9 +178,24 @@ impl Scene {
             }
         };
         let (role, rights) = role(device.role, language);
+        let facts = profile.and_then(|profile| profile.facts.as_ref());
+        let text = |text: Option<&str>| SharedString::from(text.unwrap_or_default());
+        let storage = facts.filter(|facts| facts.storage_size > 0);
         ui::Member {
+            room: text(profile.and_then(|profile| profile.room.as_deref())),
+            model: text(facts.map(|facts| &*facts.model)),
+            release: text(facts.map(|facts| &*facts.release)),
+            storage: storage
+                .map(|facts| language.free_of(facts.storage_available, facts.storage_size))
+                .unwrap_or_default()
+                .into(),
+            used: storage.map_or(0.0, |facts| {
+                1.0 - facts.storage_available as f32 / facts.storage_size as f32
+            }),
             id: device.id.as_str().into(),
-            name: device.name.as_str().into(),
+            name: profile
+                .map_or(device.name.as_str(), |profile| profile.name.as_str())
+                .into(),
             here: device.here,
             online: device.online,
             state: state.into(),
@@ -208,6 +268,28 @@ impl Scene {
             });
         });
         let handle = scene.clone();
+        global.on_rename(move |id, name| {
+            handle.with(|scene| match name.trim() {
+                // An empty name is no name: show the one that stands.
+                "" => scene.present_family(),
+                name => scene.ask(Request::RenameDevice(id.to_string(), name.to_owned())),
+            });
+        });
+        let handle = scene.clone();
+        global.on_set_room(move |id, room| {
+            let room = Some(room.trim().to_owned()).filter(|room| !room.is_empty());
+            handle.with(|scene| scene.ask(Request::SetRoom(id.to_string(), room)));
+        });
+        let handle = scene.clone();
+        global.on_light_up(move |id| {
+            handle.with(|scene| scene.ask(Request::LightUp(id.to_string())));
+        });
+        let handle = scene.clone();
+        self.0
+            .window
+            .global::<ui::Beacon<'_>>()
+            .on_found(move || handle.with(Scene::hide_beacon));
+        let handle = scene.clone();
         global.on_remove(move |id| {
             handle.with(|scene| scene.ask(Request::RemoveDevice(id.to_string())));
         });
@@ -244,6 +326,31 @@ impl Scene {
         global.on_confirm(move || handle.with(|scene| scene.ask(Request::ConfirmPairing)));
         let handle = scene.clone();
         global.on_refuse(move || handle.with(|scene| scene.ask(Request::RefusePairing)));
+    }
+
+    /// Lights the screen up and says which device this is, for so long or until it was found. What
+    /// is locked stays locked behind it.
+    pub fn show_beacon(&self, asker: String, time: std::time::Duration) {
+        self.set_power(true);
+        let global = self.0.window.global::<ui::Beacon<'_>>();
+        global.set_asker(asker.into());
+        global.set_shown(true);
+        let scene = std::rc::Rc::downgrade(&self.0);
+        self.0
+            .beacon
+            .start(slint::TimerMode::SingleShot, time, move || {
+                if let Some(inner) = scene.upgrade() {
+                    Scene(inner).hide_beacon();
+                }
+            });
+    }
+
+    /// It was found, or nobody came.
+    pub fn hide_beacon(&self) {
+        self.0.beacon.stop();
+        let global = self.0.window.global::<ui::Beacon<'_>>();
+        global.set_shown(false);
+        self.0.window.invoke_focus_screen();
     }
 
     /// Asks the chosen device into the family.
@@ -295,6 +402,26 @@ mod tests {
     fn keys_are_shown_in_groups() {
         assert_eq!(groups_of_four("7f3a00c1d9", 8), "7f3a 00c1");
         assert_eq!(groups_of_four("7f3a0", usize::MAX), "7f3a 0");
+    }
+
+    #[test]
+    fn rooms_in_use_come_first_and_none_comes_twice() {
+        let profile = |room: Option<&str>| bus::home::Profile {
+            id: String::new(),
+            name: String::new(),
+            room: room.map(str::to_owned),
+            facts: None,
+        };
+        let profiles = [
+            profile(Some("Loft")),
+            profile(None),
+            profile(Some("Kitchen")),
+            profile(Some("Loft")),
+        ];
+        assert_eq!(
+            rooms(&profiles, Language::English),
+            ["Kitchen", "Loft", "Living room", "Bedroom", "Study"]
+        );
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub type Sink = Arc<dyn Fn(Update) + Send + Sync>;
 /// The longest pause before a watch is made again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// For how many seconds a device that is looked for lights up.
+const BEACON: u32 = 30;
+
 /// The screen's end of the thread. Dropping it ends the thread.
 #[derive(Debug, Clone)]
 pub struct Link {
@@ -76,6 +79,7 @@ async fn run(
             forever("services", || services(&client, &sink)),
             forever("device", || device(&client, &sink)),
             forever("family", || family(&client, &sink)),
+            forever("profiles", || profiles(&client, &sink)),
             forever("pairing", || pairing(&client, &sink)),
             forever("candidates", || candidates(&client, &sink, looking.clone())),
             forever("update", || update(&client, &sink)),
@@ -156,6 +160,14 @@ async fn family(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
     let mut families = bus::family::watch(client).await?;
     while let Some(devices) = families.next().await {
         sink(Update::Family(devices?));
+    }
+    Ok(())
+}
+
+async fn profiles(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
+    let mut lists = bus::home::watch(client).await?;
+    while let Some(profiles) = lists.next().await {
+        sink(Update::Profiles(profiles?));
     }
     Ok(())
 }
@@ -242,6 +254,13 @@ async fn answer(client: &Client, sink: &Sink, request: Request) {
             }
             Ok(())
         }
+        Request::RenameDevice(id, name) => noted(bus::home::rename(client, &id, &name).await),
+        Request::SetRoom(id, room) => {
+            noted(bus::home::set_room(client, &id, room.as_deref()).await)
+        }
+        Request::LightUp(id) => bus::beacon::show(&Client::of_device(id), BEACON)
+            .await
+            .map_err(|error| error.to_string()),
         Request::RemoveDevice(id) => in_family(bus::family::remove(client, &id).await),
         Request::MarkLost(id) => in_family(bus::family::mark_lost(client, &id).await),
         // Its secrets come by the watch.
@@ -287,6 +306,18 @@ fn said<T>(answer: Result<Result<T, String>, bus::Error>) -> Result<T, String> {
 /// What a call to the family came to, in a sentence.
 fn in_family(answer: Result<Result<(), bus::family::Error>, bus::Error>) -> Result<(), String> {
     use bus::family::Error;
+    answer
+        .map_err(|error| error.to_string())?
+        .map_err(|error| match error {
+            Error::UnknownDevice(name) => format!("`{name}` is no device of your family."),
+            Error::NoFamily => "This device has no family yet.".to_owned(),
+            Error::Refused(reason) | Error::NotSaved(reason) => reason,
+        })
+}
+
+/// What came of telling the family something, in a sentence.
+fn noted(answer: Result<Result<(), bus::home::Error>, bus::Error>) -> Result<(), String> {
+    use bus::home::Error;
     answer
         .map_err(|error| error.to_string())?
         .map_err(|error| match error {

@@ -126,6 +126,8 @@ struct Inner {
     motion: Timer,
     minute: Timer,
     idle: Timer,
+    /// Ends what was asked for by `beacon.show`.
+    beacon: Timer,
     refresh: Timer,
     banner: Timer,
 }
@@ -186,6 +188,7 @@ impl Scene {
             motion: Timer::default(),
             minute: Timer::default(),
             idle: Timer::default(),
+            beacon: Timer::default(),
             refresh: Timer::default(),
             banner: Timer::default(),
         }));
@@ -339,6 +342,10 @@ impl Scene {
             Update::Resources(resources) => {
                 self.0.known.borrow_mut().resources = Some(resources);
                 self.present_device();
+            }
+            Update::Profiles(profiles) => {
+                self.0.known.borrow_mut().family.take_profiles(profiles);
+                self.present_family();
             }
             Update::Family(devices) => {
                 self.0.known.borrow_mut().family.take_devices(devices);

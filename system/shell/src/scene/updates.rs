@@ -23,6 +23,8 @@ pub enum Update {
     Resources(bus::device::Resources),
     /// These devices are of the family.
     Family(Vec<bus::family::Device>),
+    /// This is known of the devices of the family.
+    Profiles(Vec<bus::home::Profile>),
     /// These devices nearby are open for pairing.
     Candidates(Vec<bus::pairing::Candidate>),
     /// A pairing has come so far.
@@ -97,6 +99,12 @@ pub enum Request {
     Set(&'static str, Value),
     /// Restart a service.
     RestartService(String),
+    /// Call the device with this id so.
+    RenameDevice(String, String),
+    /// The device with this id stands in this room, or in none.
+    SetRoom(String, Option<String>),
+    /// Have the device with this id light up.
+    LightUp(String),
     /// Take the device with this id out of the family.
     RemoveDevice(String),
     /// The device with this id is lost.

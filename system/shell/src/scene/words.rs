@@ -244,6 +244,16 @@ impl Language {
         }
     }
 
+    /// How much of a storage is free.
+    pub fn free_of(self, available: u64, size: u64) -> String {
+        let (available, size) = (self.bytes(available), self.bytes(size));
+        match self {
+            Self::English => format!("{available} of {size} free"),
+            Self::Chinese => format!("{size} 中有 {available} 可用"),
+            Self::Spanish => format!("{available} libres de {size}"),
+        }
+    }
+
     /// When a device was last there.
     pub fn last_seen(self, when: &str) -> String {
         match self {
