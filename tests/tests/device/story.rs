@@ -85,7 +85,10 @@ fn begin(walk: &mut Walk<'_>) -> Result<()> {
     machine.hyper("call screen.lock")?;
     walk.arrive("lock")?;
     walk.drag(LOW, HIGH)?;
-    walk.arrive("home").map(drop)
+    walk.machine()
+        .wait_for_answer("call screen.status", |status| !status.contains("\"lock\""))?;
+    walk.rest()?;
+    walk.go_home().map(drop)
 }
 
 /// As a device is whose owner has changed nothing.

@@ -1,6 +1,10 @@
 //! A finger that walks over the phone's screen, and the pictures that it leaves.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use xtask::{
@@ -13,6 +17,10 @@ const DRAG: Duration = Duration::from_millis(400);
 
 /// Two pictures this far apart that are the same: nothing moves any more.
 const STILL: Duration = Duration::from_millis(300);
+
+/// When a person touches again what did nothing. On a computer that is short of time a page can look
+/// still although it is on its way, and then the finger catches it.
+const AGAIN: Duration = Duration::from_secs(20);
 
 /// A place in logical pixels, from the top left of a phone of 360 × 800.
 pub type Place = (f64, f64);
@@ -55,8 +63,38 @@ impl<'a> Walk<'a> {
 
     /// Touches a place and waits for the page that this must lead to.
     pub fn tap(&mut self, at: Place, page: &str) -> Result<Picture> {
-        self.touch(at)?;
+        let quoted = format!("\"{page}\"");
+        self.touch_until(at, page, |status| status.contains(&quoted))?;
         self.arrive(page)
+    }
+
+    /// Goes back until the home screen is there, from wherever another walk ended.
+    pub fn go_home(&mut self) -> Result<Picture> {
+        loop {
+            let before = self.machine.hyper("call screen.status")?;
+            if before.contains("\"home\"") {
+                return self.arrive("home");
+            }
+            self.touch_until(BACK, "the page before", |status| status != before)?;
+            self.rest()?;
+        }
+    }
+
+    /// Touches a place until the screen's status is as `accept` wants it.
+    fn touch_until(&mut self, at: Place, what: &str, accept: impl Fn(&str) -> bool) -> Result<()> {
+        self.touch(at)?;
+        let mut touched = Instant::now();
+        self.machine.wait_for(what, |machine| {
+            if accept(&machine.hyper("call screen.status")?) {
+                return Ok(Some(()));
+            }
+            if touched.elapsed() > AGAIN {
+                let at = machine.logical(at.0, at.1);
+                machine.tap(at)?;
+                touched = Instant::now();
+            }
+            Ok(None)
+        })
     }
 
     /// Touches a place.
