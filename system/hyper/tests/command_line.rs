@@ -87,12 +87,11 @@ fn a_function_is_called_with_values_as_text() {
     assert_eq!(health, (0, "well\n".to_owned(), String::new()));
 
     let (status, _, error) = call(&["name.resolve", "here"]);
-    assert_eq!(
-        (status, error.as_str()),
-        (
-            1,
-            "hyper: there is no interface name; did you mean names, time?\n"
-        )
+    assert_eq!(status, 1);
+    // The nearest first; how many more there are is a matter of what the house has by then.
+    assert!(
+        error.starts_with("hyper: there is no interface name; did you mean names"),
+        "{error}"
     );
     let (_, _, error) = call(&["names.resolve"]);
     assert!(error.contains("takes 1 argument, 0 given"), "{error}");
