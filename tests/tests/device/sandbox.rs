@@ -190,7 +190,7 @@ fn is_logged(machine: &mut Machine, name: &str, attempts: &[Attempt]) -> Result<
         "only {} system calls were refused to {name}",
         refused.len()
     );
-    machine.wait_for_answer(&format!("log -n 200 {name}"), |log| {
+    machine.wait_for_answer(&format!("log -n 1000 {name}"), |log| {
         refused
             .iter()
             .all(|call| log.contains(&format!("refused: the system call {call} of process")))

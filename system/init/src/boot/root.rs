@@ -88,7 +88,7 @@ fn quiet_console() {
 /// and a program that tries many would hide the rest. A bound remains, so that one that tries
 /// without end does not drown what others say.
 fn hear_refusals() {
-    let _ = std::fs::write("/proc/sys/kernel/printk_ratelimit_burst", "500");
+    let _ = std::fs::write("/proc/sys/kernel/printk_ratelimit_burst", "1000");
 }
 
 /// A name for the host out of the product's file: its `name`.
