@@ -1,8 +1,9 @@
 //! Serve and call the interfaces of `wit/`.
 //!
 //! Every facility of the system is an interface in `wit/`, and each has a module here that is made
-//! from its text: [`settings`], [`network`], [`names`], [`time`], [`notify`], [`services`],
-//! [`power`], [`device`], [`screen`], [`family`], [`pairing`], [`calls`] and [`health`]. A module holds the interface's types, a
+//! from its text: [`settings`], [`following`], [`network`], [`names`], [`time`], [`notify`], [`services`],
+//! [`power`], [`device`], [`screen`], [`beacon`], [`family`], [`naming`], [`pairing`], [`calls`], [`home`], [`replica`]
+//! and [`health`]. A module holds the interface's types, a
 //! function to call each of its functions, and a trait `Handler` with which to serve it.
 //!
 //! # Calling

@@ -48,13 +48,13 @@ impl From<replica::Error> for Refusal {
 
 /// What changes.
 #[derive(Debug, Default)]
-struct State {
+pub(crate) struct State {
     family: Option<Family>,
     /// What this device is, where it has no family.
     alone: Option<bus::family::Device>,
-    copies: BTreeMap<Document, Replica>,
+    pub(crate) copies: BTreeMap<Document, Replica>,
     /// By device: what its copies were last known to know.
-    theirs: HashMap<String, BTreeMap<Document, Vec<u8>>>,
+    pub(crate) theirs: HashMap<String, BTreeMap<Document, Vec<u8>>>,
     /// What this device says about itself.
     facts: Option<Facts>,
     /// Whether what another owner's device has was taken since this service began.
@@ -85,7 +85,7 @@ impl Home {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // Whole at every point where its holder could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,7 +95,7 @@ impl Home {
         self.changes.subscribe()
     }
 
-    fn changed(&self) {
+    pub(crate) fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -388,125 +388,18 @@ impl Home {
         copy.change(entries).context("noting what this device is")?;
         Ok(())
     }
-
-    // What follows is what other devices have to do with.
-
-    /// What the copies here know of, of those that a device may read too.
-    pub fn versions_for(&self, device: &str) -> Vec<(Document, Vec<u8>)> {
-        let state = self.state();
-        let Some(role) = state.role(device) else {
-            return Vec::new();
-        };
-        let copies = state.copies.iter();
-        copies
-            .filter(|(document, _)| document.is_read_by(role, device))
-            .map(|(document, copy)| (document.clone(), copy.version()))
-            .collect()
-    }
-
-    /// What a device lacks of a document, by what is known of it, if it is for this device to say;
-    /// with what is known here.
-    pub fn lacking(&self, device: &str, document: &Document) -> Option<(Vec<u8>, Vec<u8>)> {
-        let state = self.state();
-        let (own_role, here) = (state.own_role()?, state.own_id()?);
-        if !document.is_written_by(own_role, &here)
-            || !document.is_read_by(state.role(device)?, device)
-        {
-            return None;
-        }
-        let copy = state.copies.get(document)?;
-        let nothing = replica::nothing();
-        let theirs = state.theirs.get(device).and_then(|of| of.get(document));
-        match copy.missing(theirs.unwrap_or(&nothing)) {
-            Ok(update) => Some((copy.version(), update?)),
-            Err(refused) => {
-                tracing::warn!("what {device} says to know of {document} is not usable: {refused}");
-                None
-            }
-        }
-    }
-
-    /// Notes what a device knows of a document.
-    pub fn note_version(&self, device: &str, document: &Document, version: Vec<u8>) {
-        let mut state = self.state();
-        if state.role(device).is_some() && state.copies.contains_key(document) {
-            let of = state.theirs.entry(device.to_owned()).or_default();
-            of.insert(document.clone(), version);
-        }
-    }
-
-    /// Whether a device knows something of any document that is for it to say and not known here.
-    pub fn lacks_of(&self, device: &str) -> bool {
-        let state = self.state();
-        let (Some(role), Some(theirs)) = (state.role(device), state.theirs.get(device)) else {
-            return false;
-        };
-        theirs.iter().any(|(document, version)| {
-            document.is_written_by(role, device)
-                && state
-                    .copies
-                    .get(document)
-                    .is_some_and(|copy| copy.lacks(version).unwrap_or(false))
-        })
-    }
-
-    /// Takes an update that a device gives. Answers what is then known here.
-    pub fn receive(
-        &self,
-        device: &str,
-        document: &Document,
-        update: &[u8],
-    ) -> Result<Vec<u8>, NotTaken> {
-        let mut state = self.state();
-        let allowed = state
-            .role(device)
-            .is_some_and(|role| document.is_written_by(role, device));
-        let Some(copy) = state.copies.get_mut(document).filter(|_| allowed) else {
-            return Err(NotTaken::NotAllowed);
-        };
-        let before = copy.version();
-        match copy.receive(update) {
-            Ok(_) => {}
-            Err(replica::Error::Refused(replica::Refused::Incomplete)) => {
-                return Err(NotTaken::Behind(before));
-            }
-            Err(replica::Error::Refused(refused)) => {
-                return Err(NotTaken::Unusable(refused.to_string()));
-            }
-            Err(error) => return Err(NotTaken::NotSaved(error.to_string())),
-        }
-        let after = copy.version();
-        drop(state);
-        if after != before {
-            self.changed();
-        }
-        Ok(after)
-    }
-}
-
-/// Why an update was not taken.
-#[derive(Debug)]
-pub enum NotTaken {
-    /// The device may not write that document.
-    NotAllowed,
-    /// It builds on what is not here; what is known here.
-    Behind(Vec<u8>),
-    /// It is no update.
-    Unusable(String),
-    /// It could not be made durable.
-    NotSaved(String),
 }
 
 impl State {
-    fn own_id(&self) -> Option<String> {
+    pub(crate) fn own_id(&self) -> Option<String> {
         Some(self.family.as_ref()?.here()?.id.clone())
     }
 
-    fn own_role(&self) -> Option<Role> {
+    pub(crate) fn own_role(&self) -> Option<Role> {
         Some(self.family.as_ref()?.here()?.role)
     }
 
-    fn role(&self, device: &str) -> Option<Role> {
+    pub(crate) fn role(&self, device: &str) -> Option<Role> {
         self.family.as_ref()?.role(device)
     }
 

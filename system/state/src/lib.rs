@@ -20,6 +20,7 @@
 //!   the id with which mesh says who calls, and by the role that the log gives that id now.
 
 pub mod document;
+pub mod exchange;
 pub mod facts;
 pub mod family;
 pub mod following;

@@ -8,7 +8,8 @@ use bus::{Caller, Outgoing};
 use futures::stream;
 
 use crate::document::Document;
-use crate::home::{Home, NotTaken, Refusal};
+use crate::exchange::NotTaken;
+use crate::home::{Home, Refusal};
 
 /// More documents than any family has are not looked at.
 const MOST_DOCUMENTS: usize = 4_096;

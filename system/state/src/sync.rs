@@ -17,7 +17,8 @@ use bus::{Address, Client};
 use tokio::task::JoinHandle;
 
 use crate::document::Document;
-use crate::home::{Home, NotTaken};
+use crate::exchange::NotTaken;
+use crate::home::Home;
 
 /// The pause after a first failure; it doubles.
 const PAUSE: Duration = Duration::from_millis(200);
