@@ -146,21 +146,41 @@ async fn take(node: &Arc<Node>, event: Event) {
             node.changed();
         }
         Event::LinksChanged => {
-            for peer in node.state().peers.values() {
-                if let Some(link) = &peer.link {
-                    link.suspect.store(true, Ordering::Relaxed);
-                }
+            let devices: Vec<DeviceId> = node.state().peers.keys().copied().collect();
+            for device in devices {
+                suspect(node, device);
             }
             node.endpoint.network_change().await;
         }
     }
 }
 
-/// Notes that the connection to a device may be dead, so that what is new goes over another one.
-pub fn suspect(node: &Node, device: DeviceId) {
-    let state = node.state();
-    if let Some(link) = state.peers.get(&device).and_then(|peer| peer.link.as_ref()) {
+/// Notes that the connection to a device may be dead, so that what is new goes over another one, and
+/// asks whether it is: a device that began anew may have made it just before it was heard of.
+pub fn suspect(node: &Arc<Node>, device: DeviceId) {
+    let link = {
+        let state = node.state();
+        state.peers.get(&device).and_then(|peer| peer.link.clone())
+    };
+    if let Some(link) = link {
         link.suspect.store(true, Ordering::Relaxed);
+        tokio::spawn(probe(Arc::clone(node), link));
+    }
+}
+
+/// Asks on a connection whether the other end is there. One that answers is not dead.
+async fn probe(node: Arc<Node>, link: Arc<Link>) {
+    let asked = async {
+        let (mut send, mut receive) = link.connection.open_bi().await?;
+        wire::begin(&mut send, Kind::Probe).await?;
+        send.finish()?;
+        let mut answer = [0];
+        receive.read_exact(&mut answer).await?;
+        anyhow::Ok(())
+    };
+    if let Ok(Ok(())) = tokio::time::timeout(CONNECTING, asked).await {
+        link.suspect.store(false, Ordering::Relaxed);
+        node.changed();
     }
 }
 
