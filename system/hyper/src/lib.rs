@@ -43,7 +43,8 @@ pub fn main() -> ExitCode {
         commands::Command::Service { name } => services::run(&name),
         commands::Command::Attempt(temptations) => return attempt::run(&temptations),
         commands::Command::Console { port } => console::run(port.as_deref()),
-        command => one_thread().and_then(|runtime| {
+        mut command => one_thread().and_then(|runtime| {
+            command.read_input()?;
             let bus = bus::Client::from_environment();
             let mut out = io::stdout();
             runtime.block_on(async {

@@ -7,6 +7,8 @@ type Run = fn() -> Result<()>;
 /// Each service by the name of its manifest.
 pub const ALL: &[(&str, Run)] = &[
     ("mesh", mesh::run),
+    ("clipboard", exchange::clipboard::run),
+    ("files", exchange::files::run),
     ("settings", settings::run),
     ("state", state::run),
     ("network", network::run),

@@ -75,7 +75,8 @@ pub fn run(surroundings: &Surroundings) -> Result<()> {
     crate::serve_in_background(&scene, loop_handle)?;
     let client = bus::Client::from_environment();
     scene
-        .connect(client.clone())
+        // There, text fields copy to the clipboard of the desktop.
+        .connect(client.clone(), None)
         .context("starting to talk to the services")?;
     scene.window().run().context("running the window")?;
     end_layer(&client.with_deadline(END))

@@ -18,6 +18,7 @@
 //! - A user interface that hangs is noticed: the health check goes through its loop.
 //! - Tests drive the very same code without a screen: [`platform::Headless`].
 
+pub mod clipboard;
 #[cfg(feature = "desktop")]
 pub mod desktop;
 pub mod display;
@@ -87,7 +88,7 @@ pub fn run() -> Result<()> {
     serve::offer(&scene, Rc::new(screen));
     serve_in_background(&scene, platform.ui())?;
     scene
-        .connect(bus::Client::from_environment())
+        .connect(bus::Client::from_environment(), Some(platform.clipboard()))
         .context("starting to talk to the services")?;
     platform.run().context("waiting for input and the display")
 }

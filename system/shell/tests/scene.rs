@@ -138,6 +138,18 @@ impl Phone {
         let family = self.scene.window().global::<ui::Family<'_>>();
         family.invoke_show(living_room.into());
         self.scene.apply(Update::Candidates(vec![candidate()]));
+        let file = |name: &str, folder, size, hours: u64| bus::transfer::Received {
+            name: name.into(),
+            folder,
+            size,
+            time: BEGIN.as_millisecond() as u64 - hours * 3_600_000,
+        };
+        self.scene.apply(Update::Received(vec![
+            file("holiday.jpg", false, 3_400_000, 1),
+            file("Trip to Cádiz", true, 120_000_000, 30),
+            file("invoice 2026-11.pdf", false, 84_000, 300),
+        ]));
+        self.scene.apply(Update::Deliveries(vec![delivery()]));
         self.release(bus::update::Phase::Current);
     }
 
@@ -269,6 +281,25 @@ impl bus::home::Handler for Noting {
         let room = room.map_or("none".into(), |room| format!("room {room}"));
         self.0.send((device, room)).unwrap();
         Ok(())
+    }
+}
+
+/// Something on its way to the living room.
+fn delivery() -> bus::transfer::Delivery {
+    bus::transfer::Delivery {
+        id: 1,
+        direction: bus::transfer::Direction::Sending,
+        device: device("Living room", bus::family::Role::Shared).id,
+        device_name: "Living room".into(),
+        names: vec!["Concert.mkv".into()],
+        files: 1,
+        skipped: 0,
+        bytes: 1_200_000_000,
+        done: 460_000_000,
+        resumed: 0,
+        carried: 460_000_000,
+        phase: bus::transfer::Phase::Running,
+        began: 0,
     }
 }
 
@@ -583,8 +614,10 @@ fn it_stands_at_other_sizes() {
             phone.picture(&format!("{width}-lock"));
             phone.unlock();
             phone.picture(&format!("{width}-home"));
-            phone.go("settings");
-            phone.picture(&format!("{width}-settings"));
+            for room in ["settings", "files", "send-files"] {
+                phone.go(room);
+                phone.picture(&format!("{width}-{room}"));
+            }
         })
         .join()
         .unwrap();
@@ -677,7 +710,10 @@ fn a_device_is_named_and_put_into_a_room_by_touch() {
     let heard = || said.recv_timeout(Duration::from_secs(180)).unwrap();
     let phone = Phone::new();
     let client = bus::Client::new(bus::Address::Here(folder.path().to_owned()));
-    phone.scene.connect(client).unwrap();
+    phone
+        .scene
+        .connect(client, Some(phone.screen.clipboard()))
+        .unwrap();
     let id = device("Living room", bus::family::Role::Shared).id;
     phone.unlock();
     phone.go("family-device");
@@ -856,6 +892,92 @@ fn text_is_typed_on_the_screen_s_own_keyboard() {
     phone.picture("search");
     use slint::Model as _;
     assert_eq!(search.get_found().row_data(0).unwrap().room, "zone");
+}
+
+#[test]
+fn files_are_chosen_sent_and_deleted() {
+    use bus::transfer::{Direction, Phase, Problem};
+    use slint::Model as _;
+    let phone = Phone::new();
+    phone.unlock();
+    phone.go("files");
+    phone.picture("files");
+    let files = phone.scene.window().global::<ui::Files<'_>>();
+    assert_eq!(files.get_received().row_count(), 3);
+    assert!(files.get_deliveries().row_data(0).unwrap().share > 0.3);
+    // The rows are below the one delivery.
+    files.invoke_choose("holiday.jpg".into());
+    files.invoke_choose("Trip to Cádiz".into());
+    phone.screen.settle();
+    assert_eq!(files.get_chosen(), 2);
+    phone.picture("files-chosen");
+    files.invoke_delete();
+    phone.screen.settle();
+    assert_eq!(files.get_chosen(), 0, "what is asked for is chosen no more");
+
+    let received = bus::transfer::Delivery {
+        id: 2,
+        direction: Direction::Receiving,
+        phase: Phase::Failed(Problem::Full),
+        ..delivery()
+    };
+    let waiting = bus::transfer::Delivery {
+        id: 3,
+        phase: Phase::Waiting,
+        ..delivery()
+    };
+    let deliveries = vec![delivery(), received, waiting];
+    phone.scene.apply(Update::Deliveries(deliveries));
+    phone.screen.settle();
+    phone.picture("files-deliveries");
+    assert!(!files.get_deliveries().row_data(1).unwrap().going);
+
+    phone.scene.apply(Update::Deliveries(Vec::new()));
+    phone.scene.apply(Update::Received(Vec::new()));
+    phone.screen.settle();
+    phone.picture("files-none");
+}
+
+#[test]
+fn files_are_sent_from_the_page_of_a_device() {
+    let phone = Phone::new();
+    phone.unlock();
+    phone.go("family-device");
+    phone.picture("device-with-delivery");
+    phone.go("send-files");
+    let files = phone.scene.window().global::<ui::Files<'_>>();
+    files.invoke_choose("holiday.jpg".into());
+    phone.screen.settle();
+    phone.picture("send-files-chosen");
+    assert_eq!(files.get_chosen(), 1);
+}
+
+#[test]
+fn text_is_copied_from_one_field_and_pasted_into_another() {
+    let phone = Phone::new();
+    phone.unlock();
+    phone.go("settings");
+    phone.screen.tap(180.0, 180.0);
+    phone.screen.settle();
+    let keyboard = phone.scene.window().global::<ui::Keyboard<'_>>();
+    let search = phone.scene.window().global::<ui::Search<'_>>();
+    assert!(!keyboard.get_can_copy() && !keyboard.get_can_paste());
+    phone.screen.type_text("zone");
+    phone.screen.settle();
+    assert!(keyboard.get_can_copy());
+    keyboard.invoke_copy();
+    phone.screen.settle();
+    assert_eq!(phone.screen.clipboard().text().as_deref(), Some("zone"));
+    assert_eq!(search.get_text(), "zone", "it is still there");
+    // What another device copied comes as what was copied here does.
+    phone.screen.clipboard().copy("wallpaper");
+    phone.scene.apply(Update::CanPaste(true));
+    phone.screen.settle();
+    phone.picture("keyboard-copy-paste");
+    // The field's text is selected since it was copied, and is replaced.
+    keyboard.invoke_paste();
+    phone.screen.settle();
+    assert_eq!(search.get_text(), "wallpaper");
 }
 
 #[test]

@@ -91,6 +91,10 @@ pub const TARGETS: &[Target] = &[
         name: "document-update",
         run: replica::fuzzing::update,
     },
+    Target {
+        name: "file-names",
+        run: file_names,
+    },
 ];
 
 /// The mistake on purpose.
@@ -192,6 +196,30 @@ fn ntp(bytes: &[u8]) {
             let _ = ntp::offset(asked, round_trip, &answer);
         }
     }
+}
+
+/// The path of a file that another device sends: whatever is made of it stays below its folder.
+fn file_names(bytes: &[u8]) {
+    use exchange::files::names;
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(clean) = names::clean_path(&text) {
+        let mut parts = Path::new(&clean).components();
+        assert!(
+            parts.all(
+                |part| matches!(part, std::path::Component::Normal(name) if name.len() <= 255)
+            )
+        );
+        assert!(!clean.starts_with('.') && !clean.contains('\0'));
+        assert_eq!(names::clean_path(&clean).as_ref(), Ok(&clean));
+        for candidate in names::candidates(&clean).take(3) {
+            assert!(clean.contains('/') || names::is_at_the_top(&candidate));
+        }
+    }
+    let text = names::as_text(bytes);
+    assert_eq!(
+        text == String::from_utf8_lossy(bytes),
+        std::str::from_utf8(bytes).is_ok()
+    );
 }
 
 fn wave(bytes: &[u8]) {

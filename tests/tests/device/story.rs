@@ -17,11 +17,12 @@ const LOW: Place = (180.0, 700.0);
 const HIGH: Place = (180.0, 200.0);
 
 /// The apps of the home screen.
-const APPS: [(&str, Place); 4] = [
+const APPS: [(&str, Place); 5] = [
     ("settings/display", (60.0, 462.0)),
     ("settings/language", (140.0, 462.0)),
     ("settings/time", (220.0, 462.0)),
     ("settings/about", (300.0, 462.0)),
+    ("settings/files", (60.0, 567.0)),
 ];
 
 /// Those in its dock.
@@ -36,10 +37,10 @@ const DOCK: [(&str, Place); 4] = [
 const ROWS: [(&str, Place); 6] = [
     ("settings/network", (150.0, 368.0)),
     ("settings/devices", (150.0, 433.0)),
-    ("settings/display", (150.0, 527.0)),
-    ("settings/language", (150.0, 592.0)),
-    ("settings/time", (150.0, 657.0)),
-    ("settings/storage", (150.0, 751.0)),
+    ("settings/files", (150.0, 498.0)),
+    ("settings/display", (150.0, 592.0)),
+    ("settings/language", (150.0, 657.0)),
+    ("settings/time", (150.0, 722.0)),
 ];
 
 const SETTINGS: Place = DOCK[0].1;

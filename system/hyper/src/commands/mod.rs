@@ -1,11 +1,13 @@
 //! What a person can ask for.
 
 mod api;
+mod clipboard;
 mod device;
 mod family;
 mod probe;
 mod services;
 mod settings;
+mod transfer;
 mod update;
 
 use std::io::Write;
@@ -107,6 +109,26 @@ pub enum Command {
         #[command(subcommand)]
         action: Option<family::FamilyAction>,
     },
+    /// See and change what was copied, on all devices of the owner
+    Clipboard {
+        /// What to do; print what was copied, if nothing is said
+        #[command(subcommand)]
+        action: Option<clipboard::ClipboardAction>,
+    },
+    /// Send files and folders to a device of the family, and say how far that is
+    Send {
+        /// Its name or id
+        device: String,
+        /// What to send
+        #[arg(required = true)]
+        paths: Vec<std::path::PathBuf>,
+    },
+    /// See what is on its way between devices, and what was received
+    Transfer {
+        /// What to do; list what is on its way, if nothing is said
+        #[command(subcommand)]
+        action: Option<transfer::TransferAction>,
+    },
     /// Print how the network stands
     Network,
     /// Print what time it is and who says so
@@ -207,11 +229,29 @@ impl Command {
             } => api::answers_stream(api::split(function, arguments).1),
             Self::Family {
                 action: Some(family::FamilyAction::Pairing),
-            } => true,
+            }
+            | Self::Clipboard {
+                action: Some(clipboard::ClipboardAction::Watch),
+            }
+            | Self::Transfer {
+                action: Some(transfer::TransferAction::Watch),
+            }
+            | Self::Send { .. } => true,
             Self::Update {
                 action: Some(UpdateAction::Check | UpdateAction::Install { .. }),
             } => true,
             _ => false,
+        }
+    }
+
+    /// Reads what standard input has for it. A console does not call this: there, standard input is
+    /// more command lines.
+    pub fn read_input(&mut self) -> Result<()> {
+        match self {
+            Self::Clipboard {
+                action: Some(action),
+            } => action.read_input(),
+            _ => Ok(()),
         }
     }
 
@@ -235,6 +275,15 @@ impl Command {
             Self::Family { action } => {
                 let action = action.unwrap_or(family::FamilyAction::List);
                 family::run(bus, action, out).await
+            }
+            Self::Clipboard { action } => {
+                let action = action.unwrap_or(clipboard::ClipboardAction::Get);
+                clipboard::run(bus, action, out).await
+            }
+            Self::Send { device, paths } => transfer::send(bus, &device, paths, out).await,
+            Self::Transfer { action } => {
+                let action = action.unwrap_or(transfer::TransferAction::List);
+                transfer::run(bus, action, out).await
             }
             Self::Services { name: None } => services::list(bus, out).await,
             Self::Services { name: Some(name) } => services::show(bus, &name, out).await,

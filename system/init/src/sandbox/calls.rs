@@ -248,6 +248,7 @@ const EVERYONE: &[i64] = &[
     libc::SYS_fallocate,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
+    libc::SYS_syncfs,
     libc::SYS_sync_file_range,
     libc::SYS_fadvise64,
     libc::SYS_fchmod,

@@ -14,6 +14,7 @@ use super::control::{Hardware, ScreenControl};
 use super::screen::Screen;
 use super::slint_platform;
 use super::wake::UiLoop;
+use crate::clipboard::Clipboard;
 use crate::display::drm::Drm;
 use crate::display::find::Found;
 use crate::display::hotplug;
@@ -23,6 +24,7 @@ use crate::input::devices::Devices;
 pub struct Platform {
     screen: Rc<Screen>,
     ui: UiLoop,
+    clipboard: Clipboard,
     devices: RefCell<Option<Devices>>,
     /// The kernel's messages about displays.
     hotplug: Option<OwnedFd>,
@@ -39,11 +41,13 @@ impl Platform {
         };
         let screen = Screen::new(found.display, scale, Clock::Kernel);
         let ui = UiLoop::new().map_err(|error| other("making the loop's wake-up", &error))?;
-        slint_platform::install(screen.clone(), ui.clone())?;
+        let clipboard = Clipboard::default();
+        slint_platform::install(screen.clone(), ui.clone(), clipboard.clone())?;
         let provisional = Cell::new(found.provisional);
         Ok(Self {
             screen,
             ui,
+            clipboard,
             devices: RefCell::new(None),
             hotplug: None,
             provisional,
@@ -58,6 +62,11 @@ impl Platform {
     /// What other threads reach the scene with.
     pub fn ui(&self) -> UiLoop {
         self.ui.clone()
+    }
+
+    /// What text fields copy to and paste from.
+    pub fn clipboard(&self) -> Clipboard {
+        self.clipboard.clone()
     }
 
     /// Passes on what is not text.

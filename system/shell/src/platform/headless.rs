@@ -24,6 +24,7 @@ use super::control::{Hardware, ScreenControl};
 use super::screen::Screen;
 use super::wake::UiLoop;
 use super::{Picture, slint_platform};
+use crate::clipboard::Clipboard;
 use crate::display::{self, Canvas, Display, Presented, Region, memory::Memory};
 use crate::input::{Input, KeyAction, Stamped, Touch, TouchPhase};
 
@@ -35,6 +36,7 @@ pub struct Headless {
     screen: Rc<Screen>,
     memory: Rc<RefCell<Memory>>,
     ui: UiLoop,
+    clipboard: Clipboard,
 }
 
 impl Headless {
@@ -48,8 +50,15 @@ impl Headless {
         let clock = Clock::Manual(std::cell::Cell::new(Duration::from_secs(1)));
         let screen = Screen::new(Box::new(Shared(memory.clone())), scale, clock);
         let ui = UiLoop::new().expect("an eventfd can be made");
-        slint_platform::install(screen.clone(), ui.clone()).expect("one screen a thread");
-        Self { screen, memory, ui }
+        let clipboard = Clipboard::default();
+        slint_platform::install(screen.clone(), ui.clone(), clipboard.clone())
+            .expect("one screen a thread");
+        Self {
+            screen,
+            memory,
+            ui,
+            clipboard,
+        }
     }
 
     /// What the scene controls the screen with.
@@ -60,6 +69,11 @@ impl Headless {
     /// What other threads reach the scene with; what they post runs in [`Headless::step`].
     pub fn ui(&self) -> UiLoop {
         self.ui.clone()
+    }
+
+    /// What text fields copy to and paste from.
+    pub fn clipboard(&self) -> Clipboard {
+        self.clipboard.clone()
     }
 
     /// Passes on what is not text.

@@ -5,21 +5,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use slint::PlatformError;
-use slint::platform::{EventLoopProxy, Platform, SetPlatformError, WindowAdapter, set_platform};
+use slint::platform::{
+    self, EventLoopProxy, Platform, SetPlatformError, WindowAdapter, set_platform,
+};
 
 use super::screen::Screen;
 use super::wake::UiLoop;
+use crate::clipboard::Clipboard;
 
 struct OneWindow {
     screen: Rc<Screen>,
     ui: UiLoop,
+    clipboard: Clipboard,
     start: Duration,
 }
 
 /// Makes `screen` the platform of this thread.
-pub(super) fn install(screen: Rc<Screen>, ui: UiLoop) -> Result<(), PlatformError> {
-    let start = screen.clock.now();
-    set_platform(Box::new(OneWindow { screen, ui, start })).map_err(|error| match error {
+pub(super) fn install(
+    screen: Rc<Screen>,
+    ui: UiLoop,
+    clipboard: Clipboard,
+) -> Result<(), PlatformError> {
+    let window = OneWindow {
+        start: screen.clock.now(),
+        screen,
+        ui,
+        clipboard,
+    };
+    set_platform(Box::new(window)).map_err(|error| match error {
         SetPlatformError::AlreadySet => {
             PlatformError::Other("this thread has a screen already".into())
         }
@@ -40,6 +53,20 @@ impl Platform for OneWindow {
             return None;
         }
         Some(Box::new(self.ui.clone()))
+    }
+
+    fn set_clipboard_text(&self, text: &str, which: platform::Clipboard) {
+        // The other one is what a mouse has selected, which is not copied by that alone.
+        if let platform::Clipboard::DefaultClipboard = which {
+            self.clipboard.copy(text);
+        }
+    }
+
+    fn clipboard_text(&self, which: platform::Clipboard) -> Option<String> {
+        match which {
+            platform::Clipboard::DefaultClipboard => self.clipboard.text(),
+            _ => None,
+        }
     }
 
     fn duration_since_start(&self) -> Duration {

@@ -4,6 +4,8 @@
 //! made again, after a pause that grows to ten seconds; what was known stays on the screen
 //! meanwhile, because it was true a moment ago and an empty page would help nobody.
 
+use crate::clipboard::Clipboard;
+
 use super::updates::{Refresh, Request, Trouble, Update};
 use bus::Client;
 use futures::StreamExt as _;
@@ -30,7 +32,11 @@ pub struct Link {
 
 impl Link {
     /// Starts the thread.
-    pub fn start(client: Client, sink: Sink) -> std::io::Result<Self> {
+    pub fn start(
+        client: Client,
+        clipboard: Option<Clipboard>,
+        sink: Sink,
+    ) -> std::io::Result<Self> {
         let (sender, requests) = unbounded_channel();
         let (look, looking) = watch::channel(false);
         std::thread::Builder::new()
@@ -40,7 +46,9 @@ impl Link {
                     .enable_all()
                     .build()
                 {
-                    Ok(runtime) => runtime.block_on(run(client, sink, requests, looking)),
+                    Ok(runtime) => {
+                        runtime.block_on(run(client, clipboard, sink, requests, looking));
+                    }
                     Err(error) => tracing::error!("cannot start the thread for services: {error}"),
                 }
             })?;
@@ -66,6 +74,7 @@ impl Link {
 
 async fn run(
     client: Client,
+    clipboard: Option<Clipboard>,
     sink: Sink,
     mut requests: UnboundedReceiver<Request>,
     looking: watch::Receiver<bool>,
@@ -82,7 +91,9 @@ async fn run(
             forever("profiles", || profiles(&client, &sink)),
             forever("pairing", || pairing(&client, &sink)),
             forever("candidates", || candidates(&client, &sink, looking.clone())),
+            forever("files", || files(&client, &sink)),
             forever("update", || update(&client, &sink)),
+            forever("clipboard", || keep(&client, clipboard.as_ref(), &sink)),
         );
     };
     let answers = async {
@@ -211,6 +222,38 @@ async fn update(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
     Ok(())
 }
 
+async fn files(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
+    use bus::transfer::Phase;
+    let mut lists = bus::transfer::watch(client).await?;
+    let mut arrived = None;
+    while let Some(deliveries) = lists.next().await {
+        let deliveries = deliveries?;
+        let is_there = |one: &&bus::transfer::Delivery| one.phase == Phase::Finished;
+        let newest = deliveries.iter().filter(is_there).map(|one| one.id).max();
+        let count = deliveries.iter().filter(is_there).count();
+        if arrived != Some((newest, count)) {
+            sink(Update::Received(bus::transfer::files(client).await?));
+            arrived = Some((newest, count));
+        }
+        sink(Update::Deliveries(deliveries));
+    }
+    Ok(())
+}
+
+async fn keep(
+    client: &Client,
+    clipboard: Option<&Clipboard>,
+    sink: &Sink,
+) -> Result<(), bus::Error> {
+    match clipboard {
+        Some(clipboard) => {
+            let tell = |can_paste| sink(Update::CanPaste(can_paste));
+            clipboard.keep(client, tell).await
+        }
+        None => std::future::pending().await,
+    }
+}
+
 /// The device does not change; it is asked once, and then only for what is in use.
 async fn device(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
     sink(Update::Device(bus::device::about(client).await?));
@@ -284,6 +327,20 @@ async fn answer(client: &Client, sink: &Sink, request: Request) {
         Request::RefusePairing => bus::pairing::refuse(client)
             .await
             .map_err(|error| error.to_string()),
+        Request::SendFiles(device, names) => {
+            said(bus::transfer::send(client, &device, &names).await).map(drop)
+        }
+        Request::DeleteFiles(names) => {
+            let mut done = Ok(());
+            for name in names {
+                done = done.and(said(bus::transfer::delete(client, &name).await));
+            }
+            if let Err(error) = refresh(client, sink, Refresh::Files).await {
+                tracing::debug!("asking for files: {error}");
+            }
+            done
+        }
+        Request::CancelDelivery(id) => said(bus::transfer::cancel(client, id).await),
         Request::CheckForRelease => said(bus::update::check(client).await),
         Request::InstallRelease => said(bus::update::install(client).await),
         Request::CancelInstallation => said(bus::update::cancel(client).await),
@@ -331,6 +388,7 @@ async fn refresh(client: &Client, sink: &Sink, what: Refresh) -> Result<(), bus:
     match what {
         Refresh::Services => sink(Update::Services(bus::services::all(client).await?)),
         Refresh::Storage => sink(Update::Volumes(bus::device::volumes(client).await?)),
+        Refresh::Files => sink(Update::Received(bus::transfer::files(client).await?)),
         Refresh::Device => sink(Update::Resources(bus::device::usage(client).await?)),
     }
     Ok(())

@@ -13,6 +13,7 @@
 //! - at rest it does nothing but turn the minute.
 
 mod family;
+mod files;
 pub mod link;
 pub mod navigation;
 pub mod notifications;
@@ -26,6 +27,7 @@ mod wire;
 pub mod words;
 pub mod zones;
 
+use crate::clipboard::Clipboard;
 use crate::platform::UiLoop;
 use link::Link;
 use navigation::{Navigation, Panel, PowerMenu};
@@ -143,6 +145,7 @@ struct Known {
     volumes: Option<Vec<bus::device::Volume>>,
     resources: Option<bus::device::Resources>,
     family: family::FamilyState,
+    files: files::FilesState,
     release: Option<bus::update::State>,
 }
 
@@ -206,13 +209,18 @@ impl Scene {
         Ok(scene)
     }
 
-    /// Begins to talk to the services. Call it when the first frame is on the display.
-    pub fn connect(&self, client: bus::Client) -> std::io::Result<()> {
+    /// Begins to talk to the services, and to keep the screen's clipboard the same as that of the
+    /// owner's devices. Call it when the first frame is on the display.
+    pub fn connect(
+        &self,
+        client: bus::Client,
+        clipboard: Option<Clipboard>,
+    ) -> std::io::Result<()> {
         let ui = self.0.surroundings.ui.clone();
         let sink: link::Sink = Arc::new(move |update| {
             let _ = ui.post(move || Scene::current(|scene| scene.apply(update)));
         });
-        *self.0.link.borrow_mut() = Some(Link::start(client, sink)?);
+        *self.0.link.borrow_mut() = Some(Link::start(client, clipboard, sink)?);
         self.warm_up();
         Ok(())
     }
@@ -362,6 +370,18 @@ impl Scene {
                 self.0.known.borrow_mut().release = Some(*state);
                 self.present_release();
             }
+            Update::Received(received) => {
+                self.0.known.borrow_mut().files.take_received(received);
+                self.present_files();
+            }
+            Update::Deliveries(deliveries) => {
+                self.0.known.borrow_mut().files.take_deliveries(deliveries);
+                self.present_files();
+            }
+            Update::CanPaste(can_paste) => {
+                let keyboard = self.0.window.global::<ui::Keyboard<'_>>();
+                keyboard.set_can_paste(can_paste);
+            }
             Update::Trouble(trouble) => self.tell_trouble(&trouble),
             Update::Restarted(name) => {
                 let language = self.0.preferences.borrow().language;
@@ -448,6 +468,7 @@ impl Scene {
             "services" | "service" => Refresh::Services,
             "storage" => Refresh::Storage,
             "about" => Refresh::Device,
+            "files" | "send-files" => Refresh::Files,
             _ => {
                 self.0.refresh.stop();
                 return;

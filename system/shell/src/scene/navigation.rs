@@ -41,7 +41,7 @@ pub enum PowerMenu {
 }
 
 /// Every room that there is; each other one is reached through `settings`.
-pub const ROOMS: [&str; 14] = [
+pub const ROOMS: [&str; 16] = [
     "settings",
     "display",
     "language",
@@ -55,6 +55,8 @@ pub const ROOMS: [&str; 14] = [
     "devices",
     "family-device",
     "pairing",
+    "files",
+    "send-files",
     "update",
 ];
 

@@ -34,6 +34,7 @@ impl Scene {
         self.present_device();
         self.present_storage();
         self.present_family();
+        self.present_files();
         self.present_pairing();
         self.present_release();
         self.present_notifications();

@@ -42,7 +42,7 @@ const fn entry(
     }
 }
 
-const ENTRIES: [Entry; 23] = [
+const ENTRIES: [Entry; 24] = [
     entry("display", DISPLAY, SETTINGS, "screen 屏幕"),
     entry(
         "display",
@@ -141,6 +141,12 @@ const ENTRIES: [Entry; 23] = [
         ["Update", "更新", "Actualización"],
         SETTINGS,
         "release version firmware upgrade versión 版本 升级",
+    ),
+    entry(
+        "files",
+        ["Files", "文件", "Archivos"],
+        SETTINGS,
+        "received send share download recibidos enviar compartir 接收 发送 下载",
     ),
     entry(
         "devices",

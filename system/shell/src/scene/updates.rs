@@ -31,6 +31,12 @@ pub enum Update {
     Pairing(bus::pairing::Stage),
     /// This is known of releases.
     Release(Box<bus::update::State>),
+    /// What other devices sent and is still here.
+    Received(Vec<bus::transfer::Received>),
+    /// What is on its way between this device and others.
+    Deliveries(Vec<bus::transfer::Delivery>),
+    /// Whether there is text to paste.
+    CanPaste(bool),
     /// Something that the owner should know.
     Trouble(Trouble),
     /// A service was restarted because the person asked.
@@ -128,6 +134,12 @@ pub enum Request {
     ConfirmPairing,
     /// They are not.
     RefusePairing,
+    /// Send files of these names to the device with this id.
+    SendFiles(String, Vec<String>),
+    /// Delete files of these names.
+    DeleteFiles(Vec<String>),
+    /// Take a delivery back.
+    CancelDelivery(u64),
     /// Ask for a newer release.
     CheckForRelease,
     /// Install the release that was found.
@@ -153,4 +165,6 @@ pub enum Refresh {
     Storage,
     /// Memory in use, time since start.
     Device,
+    /// What was received.
+    Files,
 }

@@ -52,6 +52,7 @@ impl Scene {
         self.wire_rooms(&scene);
         self.wire_keyboard(&scene);
         self.wire_family(&scene);
+        self.wire_files(&scene);
         self.wire_release(&scene);
         let handle = scene.clone();
         self.0
@@ -296,6 +297,10 @@ impl Scene {
         let handle = scene.clone();
         global.on_press(move |text| handle.with(|scene| scene.press(text)));
         let handle = scene.clone();
+        global.on_copy(move || handle.with(|scene| scene.press_with_control(&["a", "c"])));
+        let handle = scene.clone();
+        global.on_paste(move || handle.with(|scene| scene.press_with_control(&["v"])));
+        let handle = scene.clone();
         global.on_close(move || {
             handle.with(|scene| {
                 scene.0.window.global::<ui::Keyboard<'_>>().set_shown(false);
@@ -312,6 +317,25 @@ impl Scene {
             .global::<ui::Navigation<'_>>()
             .set_leaving(leaving);
         self.ask(request);
+    }
+
+    /// Presses and releases keys while Control is held, once what is being handled is done.
+    fn press_with_control(&self, keys: &'static [&'static str]) {
+        let window = self.0.window.as_weak();
+        Timer::single_shot(Duration::ZERO, move || {
+            let Some(window) = window.upgrade() else {
+                return;
+            };
+            let (window, control) = (window.window(), SharedString::from(Key::Control));
+            window.dispatch_event(WindowEvent::KeyPressed {
+                text: control.clone(),
+            });
+            for &key in keys {
+                window.dispatch_event(WindowEvent::KeyPressed { text: key.into() });
+                window.dispatch_event(WindowEvent::KeyReleased { text: key.into() });
+            }
+            window.dispatch_event(WindowEvent::KeyReleased { text: control });
+        });
     }
 
     /// Presses and releases a key, once what is being handled is done.
