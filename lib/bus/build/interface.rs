@@ -173,18 +173,19 @@ impl<'a> Signature<'a> {
             write!(names, "{name}, ")?;
         }
         let method = identifier(&self.function.name);
+        // No parameter's name ends like `caller_`, whatever WIT calls it.
         let arguments = if names.is_empty() {
-            "caller".into()
+            "caller_".into()
         } else {
-            format!("caller, {}", names.trim_end_matches(", "))
+            format!("caller_, {}", names.trim_end_matches(", "))
         };
         let answer = match &self.answer {
-            Answer::Nothing => format!("handler.{method}({arguments}).await; reply.value(())"),
+            Answer::Nothing => format!("handler.{method}({arguments}).await; reply_.value(())"),
             Answer::Value(_) => {
-                format!("let answer = handler.{method}({arguments}).await; reply.value((answer,))")
+                format!("let answer = handler.{method}({arguments}).await; reply_.value((answer,))")
             }
             Answer::Stream(_) => format!(
-                "let items = handler.{method}({arguments}).await; reply.stream(items).await"
+                "let items = handler.{method}({arguments}).await; reply_.stream(items).await"
             ),
         };
         writeln!(
@@ -192,7 +193,7 @@ impl<'a> Signature<'a> {
             "                {:?} => {{\n\
              \x20                   let handler = ::std::sync::Arc::clone(&self.0);\n\
              \x20                   Ok(::std::boxed::Box::pin(async move {{\n\
-             \x20                       if let Some((caller, ({names}), reply)) = call.parameters::<({types})>() {{ {answer} }}\n\
+             \x20                       if let Some((caller_, ({names}), reply_)) = call.parameters::<({types})>() {{ {answer} }}\n\
              \x20                   }}))\n\
              \x20               }}",
             self.function.name,
@@ -298,6 +299,14 @@ fn composed(
         }
         other => bail!("{} is not carried", other.as_str()),
     })
+}
+
+/// The first sentence of an interface's documentation, without its full stop.
+pub fn purpose(docs: &Docs) -> String {
+    let text = docs.contents.as_deref().unwrap_or_default();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let first = text.split_once(". ").map_or(&*text, |(first, _)| first);
+    first.trim_end_matches('.').to_owned()
 }
 
 fn docs(out: &mut String, indent: &str, docs: &Docs, otherwise: &str) {

@@ -59,6 +59,7 @@ fn main() -> Result<()> {
 
     let mut names = std::collections::BTreeSet::new();
     let mut functions = String::new();
+    let mut purposes = String::from("&[\n");
     for (id, interface) in &ids {
         let name = resolve.interfaces[*interface]
             .name
@@ -69,7 +70,12 @@ fn main() -> Result<()> {
             "two interfaces are named {name}: give one of them another module in build/interface.rs"
         );
         functions.push_str(&interface::generate(&resolve, id, *interface)?);
+        let unversioned = id.split_once('@').map_or(id.as_str(), |(name, _)| name);
+        let purpose = interface::purpose(&resolve.interfaces[*interface].docs);
+        writeln!(purposes, "({unversioned:?}, {purpose:?}),")?;
     }
+    purposes.push(']');
+    fs::write(out.join("purposes.rs"), purposes)?;
     fs::write(out.join("interfaces.rs"), functions)?;
     fs::write(out.join("types.rs"), types::generate(&mut resolve, world)?)?;
     Ok(())

@@ -24,6 +24,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::sync::oneshot;
 
 use crate::caller::{Caller, Device};
 use crate::error::Reason;
@@ -37,6 +38,8 @@ use crate::{calls, serving};
 pub const SHARED: &str = "shared/";
 /// How long a connection may take to say what it is for.
 const OPENING: Duration = Duration::from_secs(10);
+/// No owner is waited for longer.
+const MOST_PATIENCE: Duration = Duration::from_secs(180);
 /// The longest name of a device or a program.
 const MAX_NAME: usize = 256;
 
@@ -47,8 +50,32 @@ pub type Connecting = Pin<Box<dyn Future<Output = Result<Passage, calls::Error>>
 
 /// Finds the way to interfaces of other devices: what `mesh` is to this crate.
 pub trait Carrier: Send + Sync + 'static {
-    /// Finds the way to an interface, in full, of a device by its name or id, for a caller.
-    fn connect(&self, caller: Caller, device: String, interface: String) -> Connecting;
+    /// Finds the way to an interface, in full, of a device by its name or id, for a caller. What is
+    /// answered is dropped when the caller gives up.
+    fn connect(
+        &self,
+        caller: Caller,
+        device: String,
+        interface: String,
+        patience: Patience,
+    ) -> Connecting;
+}
+
+/// How a [`Carrier`] asks its caller to wait longer than calls usually do.
+#[derive(Debug)]
+pub struct Patience(oneshot::Sender<Duration>);
+
+impl Patience {
+    /// A person is asked first, which takes at most so long.
+    pub fn ask(self, most: Duration) {
+        // Who is gone waits for nothing.
+        let _ = self.0.send(most);
+    }
+}
+
+/// Whether a device that calls would find an interface, in full, shared by a service here.
+pub fn is_shared(bus: &Path, interface: &str) -> bool {
+    crate::socket_path(bus, &format!("{SHARED}{interface}")).exists()
 }
 
 /// Opens the socket on which the service of an interface takes calls of other devices, and says
@@ -148,11 +175,15 @@ pub(crate) async fn serve_calls(
     let out = SharedOut::default();
     let reply = Reply::new(Arc::clone(&out), frame.stream);
     let passage = if input.is_empty() {
-        carrier.connect(caller, device, interface).await
+        let (patience, asked) = oneshot::channel();
+        let connecting = carrier.connect(caller, device, interface, Patience(patience));
+        match connected(&mut socket, frame.stream, connecting, asked).await {
+            Some(passage) => passage,
+            // The caller is gone.
+            None => return,
+        }
     } else {
-        Err(calls::Error::Refused(
-            "nothing may be sent before `connect` is answered".into(),
-        ))
+        early()
     };
     let (answer, passage) = match passage {
         Ok(passage) => (Ok(()), Some(passage)),
@@ -167,6 +198,39 @@ pub(crate) async fn serve_calls(
     }
 }
 
+/// What a carrier answers; none where the caller went away before that.
+async fn connected(
+    socket: &mut UnixStream,
+    stream: u32,
+    mut connecting: Connecting,
+    mut asked: oneshot::Receiver<Duration>,
+) -> Option<Result<Passage, calls::Error>> {
+    let mut early_bytes = BytesMut::new();
+    let mut may_ask = true;
+    loop {
+        tokio::select! {
+            passage = &mut connecting => return Some(passage),
+            most = &mut asked, if may_ask => {
+                may_ask = false;
+                if let Ok(most) = most {
+                    let mut out = BytesMut::new();
+                    frame::encode_patience(&mut out, stream, most);
+                    socket.write_all(&out).await.ok()?;
+                }
+            }
+            read = socket.read_buf(&mut early_bytes) => {
+                return if read.ok()? == 0 { None } else { Some(early()) };
+            }
+        }
+    }
+}
+
+fn early() -> Result<Passage, calls::Error> {
+    Err(calls::Error::Refused(
+        "nothing may be sent before `connect` is answered".into(),
+    ))
+}
+
 fn asks_to_connect(frame: &Frame) -> Option<(String, String)> {
     if frame.kind != Kind::Open || !frame.end {
         return None;
@@ -179,11 +243,13 @@ fn asks_to_connect(frame: &Frame) -> Option<(String, String)> {
     invocation::decode_value(invocation::decode_root(message).ok()?).ok()
 }
 
-/// The caller's side: a connection to an interface of another device.
+/// The caller's side: a connection to an interface of another device. `patience` is told how long that
+/// may take, where it takes longer than usual.
 pub(crate) async fn connect(
     bus: &Path,
     device: &str,
     interface: &str,
+    patience: impl Fn(Duration),
 ) -> Result<UnixStream, Reason> {
     let path = crate::socket_path(bus, calls::ID);
     let lost = |error: io::Error| Reason::Lost(error.to_string());
@@ -204,10 +270,18 @@ pub(crate) async fn connect(
         reason,
     };
     let mut input = BytesMut::new();
-    let frame = next(&mut socket, &mut input)
-        .await
-        .map_err(|error| away(error.to_string()))?
-        .ok_or_else(|| away("mesh ended the connection".into()))?;
+    let frame = loop {
+        let frame = next(&mut socket, &mut input)
+            .await
+            .map_err(|error| away(error.to_string()))?
+            .ok_or_else(|| away("mesh ended the connection".into()))?;
+        if frame.kind != Kind::Patience {
+            break frame;
+        }
+        if let Some(most) = frame::decode_patience(&frame.payload, MOST_PATIENCE) {
+            patience(most);
+        }
+    };
     let answer = match frame.kind {
         Kind::Data if frame.end => invocation::decode_root(frame.payload)
             .map_err(|error| error.to_string())
@@ -253,6 +327,16 @@ pub struct Meter {
     come: usize,
     /// Bytes of a payload that have not come.
     left: usize,
+    /// What that payload's frame does, if it is the last of its stream.
+    last: Option<Kind>,
+}
+
+/// What a [`Meter`] sees of frames.
+enum Passing {
+    /// The head of a frame is complete.
+    Begins(Kind),
+    /// A frame is complete that is the last of its stream.
+    EndsStream(Kind),
 }
 
 impl Meter {
@@ -260,14 +344,45 @@ impl Meter {
     ///
     /// # Errors
     /// When they are not frames; the connection is then not worth passing on.
-    pub fn count(&mut self, mut bytes: &[u8]) -> Result<usize, frame::Malformed> {
+    pub fn count(&mut self, bytes: &[u8]) -> Result<usize, frame::Malformed> {
         let mut calls = 0;
+        self.walk(bytes, |frame| {
+            calls += usize::from(matches!(frame, Passing::Begins(Kind::Open)));
+        })?;
+        Ok(calls)
+    }
+
+    /// As [`Meter::count`], of what a service answers: how many calls are over with these bytes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn count_answers(&mut self, bytes: &[u8]) -> Result<usize, frame::Malformed> {
+        let mut answers = 0;
+        self.walk(bytes, |frame| {
+            answers += usize::from(matches!(
+                frame,
+                Passing::EndsStream(Kind::Data | Kind::Reset)
+            ));
+        })?;
+        Ok(answers)
+    }
+
+    fn walk(
+        &mut self,
+        mut bytes: &[u8],
+        mut see: impl FnMut(Passing),
+    ) -> Result<(), frame::Malformed> {
         loop {
             let skipped = self.left.min(bytes.len());
             self.left -= skipped;
             bytes = &bytes[skipped..];
+            if self.left == 0
+                && let Some(kind) = self.last.take()
+            {
+                see(Passing::EndsStream(kind));
+            }
             if bytes.is_empty() {
-                return Ok(calls);
+                return Ok(());
             }
             let taken = (frame::HEADER - self.come).min(bytes.len());
             self.head[self.come..self.come + taken].copy_from_slice(&bytes[..taken]);
@@ -275,7 +390,8 @@ impl Meter {
             bytes = &bytes[taken..];
             if self.come == frame::HEADER {
                 let (kind, length) = frame::decode_head(&self.head)?;
-                calls += usize::from(kind == Kind::Open);
+                see(Passing::Begins(kind));
+                self.last = frame::is_end(&self.head).then_some(kind);
                 (self.come, self.left) = (0, length);
             }
         }
@@ -301,8 +417,26 @@ mod tests {
         }
 
         #[test]
+        fn an_answer_is_over_with_its_last_byte(lengths in proptest::collection::vec(0usize..200_000, 1..6), cut in 1usize..70_000) {
+            let mut bytes = BytesMut::new();
+            for (stream, length) in lengths.iter().enumerate() {
+                let kind = if length % 2 == 0 { Kind::Data } else { Kind::Reset };
+                let last = length % frame::MAX_PAYLOAD;
+                frame::encode(&mut bytes, stream as u32 + 1, Kind::Data, &vec![1; length - last], false);
+                frame::encode(&mut bytes, stream as u32 + 1, kind, &vec![1; last], true);
+            }
+            let mut meter = Meter::default();
+            let but_one = bytes.split_to(bytes.len() - 1);
+            let counted: usize = but_one.chunks(cut).map(|piece| meter.count_answers(piece).unwrap()).sum();
+            // The last frame may be a head alone, and then that was cut.
+            prop_assert_eq!(counted, lengths.len() - 1);
+            prop_assert_eq!(meter.count_answers(&bytes).unwrap(), 1);
+        }
+
+        #[test]
         fn a_strangers_bytes_are_counted_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..500)) {
             let _ = Meter::default().count(&bytes);
+            let _ = Meter::default().count_answers(&bytes);
             let _ = decode_device(&bytes);
         }
     }

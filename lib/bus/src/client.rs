@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::time::Instant;
 use tokio_util::codec::{Decoder, Encoder};
 
 use crate::carry;
@@ -44,6 +45,9 @@ pub enum Address {
 /// certain that the service did not read it: it was not sent, or the kernel says that it lay unread
 /// in the socket. What was read may have been done, so it is for the caller to ask again or not. Dropping the future of a call tells the service to give it up.
 ///
+/// A call waits as long as [`Client::with_deadline`] says, and where a person is asked first whether this
+/// device may call another one, as long as that takes, and then that long.
+///
 /// Connections live in the Tokio runtime of the call that made them.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -65,6 +69,9 @@ struct Slot {
     open: Mutex<Option<Arc<Connection>>>,
     /// Held while connecting, so that calls at the same time make one connection.
     connecting: tokio::sync::Mutex<()>,
+    /// No call over this is given up before, for a person is, or was, asked whether there may be a
+    /// connection.
+    patience: Mutex<Option<Instant>>,
 }
 
 impl Client {
@@ -197,10 +204,30 @@ impl Client {
             }
             invocation::decode_root(answer?).map_err(|error| Reason::Answer(error.to_string()))
         };
-        tokio::time::timeout(self.deadline, asked)
+        self.within_deadline(&interface, asked)
             .await
-            .unwrap_or(Err(Reason::Deadline(self.deadline)))
             .map_err(|reason| Error::new(interface, function, reason))
+    }
+
+    /// Gives up what takes longer than the deadline, and than a person who is asked first.
+    async fn within_deadline<T>(
+        &self,
+        interface: &str,
+        asked: impl Future<Output = Result<T, Reason>>,
+    ) -> Result<T, Reason> {
+        let slot = self.slot(interface);
+        let mut until = Instant::now() + self.deadline;
+        let mut asked = std::pin::pin!(asked);
+        loop {
+            if let Ok(answer) = tokio::time::timeout_at(until, &mut asked).await {
+                return answer;
+            }
+            let patience = *slot.patience.lock().unwrap_or_else(PoisonError::into_inner);
+            match patience.filter(|patience| *patience > until) {
+                Some(patience) => until = patience,
+                None => return Err(Reason::Deadline(self.deadline)),
+            }
+        }
     }
 
     /// Sends a call over the connection that there is, and waits for its answer.
@@ -231,9 +258,8 @@ impl Client {
             )
             .await
         };
-        tokio::time::timeout(self.deadline, asked)
+        self.within_deadline(&interface, asked)
             .await
-            .unwrap_or(Err(Reason::Deadline(self.deadline)))
             .map_err(|reason| Error::new(interface, function, reason))
     }
 
@@ -287,7 +313,13 @@ impl Client {
                     })?
             }
             Address::Device { bus, device } => {
-                Connection::over(carry::connect(bus, device, interface).await?)
+                let patience = |most| slot.be_patient(Instant::now() + most);
+                let connected = carry::connect(bus, device, interface, patience).await;
+                if slot.is_patient() {
+                    // Now the service has its time.
+                    slot.be_patient(Instant::now() + self.deadline);
+                }
+                Connection::over(connected?)
             }
         };
         let connection = Arc::new(connection);
@@ -353,10 +385,44 @@ fn reason(ended: Ended, program: &str) -> Reason {
 }
 
 impl Slot {
+    fn be_patient(&self, until: Instant) {
+        *self.patience.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+
+    fn is_patient(&self) -> bool {
+        let patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+        patience.is_some()
+    }
+
     fn current(&self) -> Option<Arc<Connection>> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.as_ref()
             .filter(|connection| connection.is_open())
             .cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_a_person_first_is_waited_for_beyond_the_deadline() {
+        let hasty = Duration::from_millis(50);
+        let client = Client::new(Address::Here("/nonexistent".into())).with_deadline(hasty);
+        let asked = async {
+            let slot = client.slot("a");
+            slot.be_patient(Instant::now() + Duration::from_secs(60));
+            tokio::time::sleep(hasty * 4).await;
+            Ok(())
+        };
+        assert!(client.within_deadline("a", asked).await.is_ok());
+        // And for no other interface, and not for good.
+        let asked = std::future::pending::<Result<(), Reason>>();
+        let given_up = client.within_deadline("b", asked).await;
+        assert!(matches!(given_up, Err(Reason::Deadline(_))));
+        client.slot("a").be_patient(Instant::now());
+        let asked = std::future::pending::<Result<(), Reason>>();
+        assert!(client.within_deadline("a", asked).await.is_err());
     }
 }

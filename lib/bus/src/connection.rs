@@ -259,6 +259,7 @@ impl Shared {
         match frame.kind {
             Kind::Open | Kind::Caller => Err("it sent a call to its caller"),
             Kind::Credit => Ok(()),
+            Kind::Patience => Err("it asked for patience where a connection is open already"),
             Kind::Reset => {
                 if let Some(waiting) = state.calls.remove(&frame.stream) {
                     let (refusal, sentence) = frame::decode_reset(&frame.payload);

@@ -13,6 +13,8 @@
 //! Whoever is at the other end is a stranger: every field is checked, and what does not fit ends
 //! the connection, never the process.
 
+use std::time::Duration;
+
 use bytes::{Buf as _, BufMut as _, BytesMut};
 
 /// Bytes before the payload.
@@ -37,6 +39,10 @@ pub enum Kind {
     /// Says which other device calls: the first frame of a connection on a socket that is for
     /// those, and never sent on any other.
     Caller = 5,
+    /// Says that the answer takes longer than usual, for a person is asked first: at most so many
+    /// milliseconds from now, four bytes, little endian. Only the program that carries calls sends it,
+    /// before the answer to a connection.
+    Patience = 6,
 }
 
 /// Why a stream was given up.
@@ -135,9 +141,15 @@ pub fn decode_head(head: &[u8; HEADER]) -> Result<(Kind, usize), Malformed> {
         3 => Kind::Reset,
         4 => Kind::Credit,
         5 => Kind::Caller,
+        6 => Kind::Patience,
         unknown => return Err(Malformed::UnknownKind(unknown)),
     };
     Ok((kind, length))
+}
+
+/// Whether the sender sends nothing more on the stream of this frame.
+pub fn is_end(head: &[u8; HEADER]) -> bool {
+    head[3] & END != 0
 }
 
 /// Writes a message as one frame, or as several where it is longer than one may be.
@@ -180,6 +192,18 @@ pub fn decode_reset(payload: &[u8]) -> (Refusal, String) {
 pub fn encode_credit(out: &mut BytesMut, stream: u32, bytes: u32) {
     header(out, stream, Kind::Credit, 4, false);
     out.put_u32_le(bytes);
+}
+
+/// Writes that the answer may take so long from now.
+pub fn encode_patience(out: &mut BytesMut, stream: u32, most: Duration) {
+    header(out, stream, Kind::Patience, 4, false);
+    out.put_u32_le(u32::try_from(most.as_millis()).unwrap_or(u32::MAX));
+}
+
+/// Reads what [`encode_patience`] wrote, but no more than `most`.
+pub fn decode_patience(payload: &[u8], most: Duration) -> Option<Duration> {
+    let milliseconds = u32::from_le_bytes(payload.try_into().ok()?);
+    Some(Duration::from_millis(milliseconds.into()).min(most))
 }
 
 fn header(out: &mut BytesMut, stream: u32, kind: Kind, length: usize, end: bool) {
@@ -241,6 +265,7 @@ mod tests {
             while let Ok(Some(frame)) = decode(&mut buffer) {
                 prop_assert!(frame.payload.len() <= MAX_PAYLOAD);
                 let _ = decode_reset(&frame.payload);
+                let _ = decode_patience(&frame.payload, Duration::from_secs(1));
             }
         }
     }

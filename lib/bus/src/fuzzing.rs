@@ -39,7 +39,7 @@ pub fn frames(bytes: &[u8]) {
             Kind::Data => message.extend_from_slice(&frame.payload),
             Kind::Reset => drop(frame::decode_reset(&frame.payload)),
             Kind::Caller => drop(crate::carry::decode_device(&frame.payload)),
-            Kind::Credit => {}
+            Kind::Credit | Kind::Patience => {}
         }
         if frame.end {
             call(std::mem::take(&mut message));

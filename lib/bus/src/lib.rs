@@ -2,9 +2,9 @@
 //!
 //! Every facility of the system is an interface in `wit/`, and each has a module here that is made
 //! from its text: [`settings`], [`following`], [`network`], [`names`], [`time`], [`notify`], [`services`],
-//! [`power`], [`device`], [`screen`], [`beacon`], [`family`], [`naming`], [`pairing`], [`calls`], [`home`], [`replica`]
-//! and [`health`]. A module holds the interface's types, a
-//! function to call each of its functions, and a trait `Handler` with which to serve it.
+//! [`power`], [`device`], [`screen`], [`beacon`], [`family`], [`naming`], [`pairing`], [`calls`], [`home`], [`replica`],
+//! [`grants`], [`questions`] and [`health`]. A module holds the interface's types, a function to call each of its
+//! functions, and a trait `Handler` with which to serve it.
 //!
 //! # Calling
 //!
@@ -33,7 +33,8 @@
 //! ```
 //!
 //! Text, lists and named types are passed by reference (`&str`, `&[T]`, `&T`), plain numbers by
-//! value. A call waits ten seconds for its answer, or as [`Client::with_deadline`] says.
+//! value. A call waits ten seconds for its answer, or as [`Client::with_deadline`] says; where an owner is
+//! asked first whether another device may be called, as long as that takes before.
 //!
 //! An interface of another device of the family is called in the same way, by a client of that
 //! device: `bus::Client::of_device("tv")`.
@@ -126,6 +127,16 @@ include!(concat!(env!("OUT_DIR"), "/interfaces.rs"));
 
 /// The text of every file in `wit/`, by its name.
 pub const WIT: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/texts.rs"));
+
+const PURPOSES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/purposes.rs"));
+
+/// What an interface is for, by its name with or without a version: the first sentence of its
+/// documentation, without its full stop.
+pub fn purpose(interface: &str) -> Option<&'static str> {
+    let (name, _) = interface.split_once('@').unwrap_or((interface, ""));
+    let known = PURPOSES.iter().find(|(known, _)| *known == name);
+    known.map(|(_, purpose)| *purpose)
+}
 
 /// The folder of the sockets: `HYPER_BUS`, or `/run/bus`.
 pub fn folder() -> PathBuf {

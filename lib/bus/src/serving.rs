@@ -192,6 +192,7 @@ impl Connection {
                 }
             }
             Kind::Caller => return Err("it named another device where it may not"),
+            Kind::Patience => return Err("it asked for patience, which only who answers does"),
             Kind::Credit => {
                 let &[a, b, c, d] = &frame.payload[..] else {
                     return Err("a credit that is not four bytes");

@@ -240,21 +240,10 @@ impl Api {
 
     fn describe(&self, id: &str, interface: InterfaceId) -> InterfaceText {
         let definition = &self.resolve.interfaces[interface];
-        let docs = definition
-            .docs
-            .contents
-            .as_deref()
-            .unwrap_or_default()
-            .replace('\n', " ");
-        let summary = docs
-            .split_once(". ")
-            .map_or(docs.as_str(), |(first, _)| first)
-            .trim_end_matches('.')
-            .to_owned();
         let name = definition.name.as_deref().unwrap_or_default();
         InterfaceText {
             id: id.into(),
-            summary,
+            summary: crate::purpose(id).unwrap_or_default().to_owned(),
             functions: definition
                 .functions
                 .values()
