@@ -22,6 +22,14 @@ impl Bucket {
         }
     }
 
+    /// As [`Bucket::new`], where it is so little that it is counted by the hour.
+    pub fn an_hour(burst: u32, an_hour: u32) -> Self {
+        Self {
+            a_second: f64::from(an_hour) / 3600.0,
+            ..Self::new(burst, 0)
+        }
+    }
+
     fn refill(&mut self) {
         let now = Instant::now();
         let new = (now - self.at).as_secs_f64() * self.a_second;

@@ -12,19 +12,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use bus::carry::{Carrier, Connecting, Meter, Passage};
+use bus::carry::{Carrier, Connecting, Meter, Passage, Patience};
 use bus::{Caller, Grants};
 use iroh::endpoint::{RecvStream, SendStream, VarInt};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::Instant;
 use trust::family::{Call, Verdict};
 use trust::identity::DeviceId;
 use trust::log::Until;
 
+use crate::asking;
 use crate::bucket::Bucket;
 use crate::links::{self, Link};
-use crate::node::{Node, now, policy};
+use crate::node::{Node, OneCall, now, policy};
 use crate::wire::{self, CallAnswer, CallHead, Kind, MAX_HEAD};
 
 /// How long the other device may take to answer whether a connection is open.
@@ -34,6 +36,8 @@ const SOON: Duration = Duration::from_secs(2);
 /// Calls of one connection: so many at once, and so many a second after that.
 const CALL_BURST: u32 = 2000;
 const CALLS_A_SECOND: u32 = 5000;
+/// The longest time after which an end that has come is noticed, whatever the clock did.
+const LOOKING: Duration = Duration::from_secs(60);
 /// What is passed on at once.
 const PIECE: usize = 32 * 1024;
 
@@ -41,9 +45,15 @@ const PIECE: usize = 32 * 1024;
 pub struct ToDevices(pub Arc<Node>);
 
 impl Carrier for ToDevices {
-    fn connect(&self, caller: Caller, device: String, interface: String) -> Connecting {
+    fn connect(
+        &self,
+        caller: Caller,
+        device: String,
+        interface: String,
+        patience: Patience,
+    ) -> Connecting {
         let node = Arc::clone(&self.0);
-        Box::pin(async move { connect(&node, &caller, &device, interface).await })
+        Box::pin(async move { connect(&node, &caller, &device, interface, patience).await })
     }
 }
 
@@ -52,6 +62,7 @@ async fn connect(
     caller: &Caller,
     device: &str,
     interface: String,
+    patience: Patience,
 ) -> Result<Passage, bus::calls::Error> {
     use bus::calls::Error;
     let Some(found) = node.find(device) else {
@@ -73,14 +84,27 @@ async fn connect(
         interface,
         program: Some(caller.name()),
     };
-    let (link, send, receive, answer) = reach(node, found, &head)
-        .await
-        .map_err(|error| Error::Unreachable(format!("{error:#}")))?;
+    let unreachable = |error: anyhow::Error| Error::Unreachable(format!("{error:#}"));
+    let (link, send, mut receive, mut answer) =
+        reach(node, found, &head).await.map_err(unreachable)?;
+    let using = link.begin_use();
+    if answer == CallAnswer::Asking {
+        let most = asking::PATIENCE + asking::ON_THE_WAY;
+        patience.ask(most);
+        answer = tokio::time::timeout(most, wire::read(&mut receive, MAX_HEAD))
+            .await
+            .context("the owner is asked, and the device says nothing any more")
+            .flatten()
+            .map_err(unreachable)?;
+    }
     match answer {
         CallAnswer::Open => {}
         CallAnswer::Refused(reason) => return Err(Error::Refused(reason)),
+        CallAnswer::Asking => {
+            let twice = "it says twice that the owner is asked";
+            return Err(Error::Unreachable(twice.into()));
+        }
     }
-    let using = link.begin_use();
     Ok(Box::new(move |socket| {
         Box::pin(async move {
             let _using = using;
@@ -150,7 +174,7 @@ pub async fn serve(
     let head: CallHead = tokio::time::timeout(OPENING, wire::read(&mut receive, MAX_HEAD))
         .await
         .context("it does not say what it calls")??;
-    let (socket, admitted) = match admit(node, link, &head).await {
+    let (socket, admitted) = match admit(node, link, &head, &mut send).await {
         Ok(admitted) => admitted,
         Err(reason) => {
             tracing::info!(
@@ -164,14 +188,16 @@ pub async fn serve(
             return Ok(());
         }
     };
+    // What a grant for one call allows is under way until this is dropped.
+    let Admitted { verdict, one: _one } = admitted;
     wire::write(&mut send, &CallAnswer::Open).await?;
     let (read, write) = socket.into_split();
     let bounds = Bounds {
         meter: Meter::default(),
         bucket: Bucket::new(CALL_BURST, CALLS_A_SECOND),
-        calls_left: matches!(admitted, Verdict::Once(_)).then_some(1),
+        calls_left: matches!(verdict, Verdict::Once(_)).then_some(1),
     };
-    let not_allowed = until_not_allowed(node, link, &head.interface, admitted);
+    let not_allowed = until_not_allowed(node, link, &head.interface, verdict);
     pass_on(read, write, send, receive, Some(bounds), not_allowed).await;
     Ok(())
 }
@@ -197,7 +223,9 @@ async fn until_not_allowed(node: &Node, link: &Link, interface: &str, admitted: 
             match end {
                 Some(end) => {
                     let left = (end + 1).saturating_sub(now() / 1000);
-                    tokio::time::sleep(Duration::from_secs(left.max(1))).await;
+                    // The clock may be set, and the device may sleep: it is read again.
+                    let left = Duration::from_secs(left).clamp(Duration::from_secs(1), LOOKING);
+                    tokio::time::sleep(left).await;
                 }
                 None => std::future::pending().await,
             }
@@ -236,19 +264,84 @@ fn verdict(node: &Node, link: &Link, interface: &str) -> Verdict {
     family.may_call(&call, &policy(), |grant| state.spent.has(grant))
 }
 
-/// Opens the service's socket for a call that is allowed; the error says why there is none.
-async fn admit(node: &Node, link: &Link, head: &CallHead) -> Result<(UnixStream, Verdict), String> {
-    let verdict = verdict(node, link, &head.interface);
-    match verdict {
-        Verdict::Allowed(_) => {}
-        Verdict::Once(grant) => match node.spend(grant) {
-            Ok(true) => {}
-            Ok(false) => return Err("the grant for one call was used".into()),
-            Err(error) => return Err(format!("the grant for one call cannot be used: {error:#}")),
-        },
-        Verdict::Ask => return Err("the owner has not allowed it".into()),
-        Verdict::Refused(reason) => return Err(reason.to_string()),
+/// A call that is allowed.
+struct Admitted {
+    /// By what.
+    verdict: Verdict,
+    /// It is the one that a grant allows.
+    one: Option<OneCall>,
+}
+
+/// What allows a call, once something does; the owner is asked where nothing says anything about it.
+async fn allowed(
+    node: &Arc<Node>,
+    link: &Link,
+    head: &CallHead,
+    send: &mut SendStream,
+) -> Result<Admitted, String> {
+    let mut until = None;
+    let mut now = verdict(node, link, &head.interface);
+    loop {
+        match now {
+            Verdict::Allowed(_) => {
+                return Ok(Admitted {
+                    verdict: now,
+                    one: None,
+                });
+            }
+            Verdict::Once(grant) => match node.spend(grant) {
+                Ok(Some(one)) => {
+                    return Ok(Admitted {
+                        verdict: now,
+                        one: Some(one),
+                    });
+                }
+                // Another call was quicker: the owner is asked about this one too.
+                Ok(None) if node.state().spent.has(grant) => {}
+                Ok(None) => return Err("too many grants for one call were used".into()),
+                Err(error) => {
+                    return Err(format!("the grant for one call cannot be used: {error:#}"));
+                }
+            },
+            Verdict::Refused(reason) => return Err(reason.to_string()),
+            Verdict::Ask => {}
+        }
+        now = verdict(node, link, &head.interface);
+        if now != Verdict::Ask {
+            continue;
+        }
+        // Nobody is asked about what there is not.
+        if !bus::carry::is_shared(&node.bus, &head.interface) {
+            return Err(not_shared(head));
+        }
+        let until = match until {
+            Some(until) => until,
+            None => {
+                let said = wire::write(send, &CallAnswer::Asking).await;
+                said.map_err(|error| format!("the caller is gone: {error:#}"))?;
+                *until.insert(Instant::now() + node.askers.patience())
+            }
+        };
+        let read = || verdict(node, link, &head.interface);
+        now = tokio::select! {
+            said = asking::ask(node, link.device, head, until, read) => said?,
+            _ = send.stopped() => return Err("the caller does not wait any longer".into()),
+        };
     }
+}
+
+fn not_shared(head: &CallHead) -> String {
+    format!("it does not share {} with other devices", head.interface)
+}
+
+/// Opens the service's socket for a call that is allowed; the error says why there is none.
+async fn admit(
+    node: &Arc<Node>,
+    link: &Link,
+    head: &CallHead,
+    send: &mut SendStream,
+) -> Result<(UnixStream, Admitted), String> {
+    let admitted = allowed(node, link, head, send).await?;
     let device = bus::Device {
         id: link.device.to_string().into(),
         name: node.name(link.device).into(),
@@ -258,11 +351,9 @@ async fn admit(node: &Node, link: &Link, head: &CallHead) -> Result<(UnixStream,
     // one, and so has no way out of the folder.
     bus::carry::open_shared(&node.bus, &head.interface, &device)
         .await
-        .map(|socket| (socket, verdict))
+        .map(|socket| (socket, admitted))
         .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                format!("it does not share {} with other devices", head.interface)
-            }
+            io::ErrorKind::NotFound => not_shared(head),
             _ => format!(
                 "its service for {} cannot be reached: {error}",
                 head.interface
@@ -279,9 +370,11 @@ async fn pass_on(
     bounds: Option<Bounds>,
     until: impl Future<Output = ()>,
 ) {
+    let once = bounds.as_ref().and_then(|bounds| bounds.calls_left);
+    let once = once.map(|_| Meter::default());
     let ended = tokio::select! {
         ended = to_socket(&mut receive, write, bounds) => ended,
-        ended = from_socket(read, &mut send) => ended,
+        ended = from_socket(read, &mut send, once) => ended,
         () = until => Err(anyhow::anyhow!("it is not allowed any more")),
     };
     match ended {
@@ -335,7 +428,13 @@ async fn to_socket(
     Ok(())
 }
 
-async fn from_socket(mut socket: OwnedReadHalf, send: &mut SendStream) -> Result<()> {
+/// Passes on what the service answers; with a meter, until it has answered one call. The end of the
+/// stream then goes with the answer, so that the caller's next call asks for another connection.
+async fn from_socket(
+    mut socket: OwnedReadHalf,
+    send: &mut SendStream,
+    mut once: Option<Meter>,
+) -> Result<()> {
     let mut buffer = vec![0; PIECE];
     loop {
         let length = socket.read(&mut buffer).await?;
@@ -343,5 +442,10 @@ async fn from_socket(mut socket: OwnedReadHalf, send: &mut SendStream) -> Result
             return Ok(());
         }
         send.write_all(&buffer[..length]).await?;
+        if let Some(meter) = &mut once
+            && meter.count_answers(&buffer[..length])? > 0
+        {
+            return Ok(());
+        }
     }
 }

@@ -3,7 +3,8 @@
 //! This service alone holds the device's key. It finds the other devices of the family
 //! ([`discovery`]), keeps connections to some of them ([`links`]), exchanges the family's log with them
 //! ([`logs`]), takes devices in ([`pairing`]) and carries calls ([`calls`]): of programs here to other
-//! devices, and of other devices to services here. What is trusted, and why, is `lib/trust`'s; what this
+//! devices, and of other devices to services here. What no grant allows or refuses it has the owner
+//! asked ([`asking`], [`questions`], [`grants`], [`settling`]). What is trusted, and why, is `lib/trust`'s; what this
 //! crate adds to it, and what somebody on the network sees of it, stands in `PROTOCOL.md`.
 //!
 //! # What it promises
@@ -19,14 +20,18 @@
 //!   a stream in a second; streams at once; bytes that wait for a reader; the length of whatever is read
 //!   whole; the time that anything may take to be said. The bounds stand at the head of each module.
 
+pub mod asking;
 pub mod bucket;
 pub mod calls;
 pub mod discovery;
+pub mod grants;
 pub mod links;
 pub mod logs;
 pub mod node;
 pub mod pairing;
+pub mod questions;
 pub mod served;
+pub mod settling;
 pub mod spent;
 pub mod transport;
 pub mod wire;
@@ -78,12 +83,17 @@ pub async fn start(
     });
     tokio::spawn(links::keep(Arc::clone(&node), heard));
     tokio::spawn(links::accept(Arc::clone(&node), Arc::clone(&pairing)));
+    tokio::spawn(settling::follow(Arc::clone(&node)));
     server.serve(bus::family::interface(served::Family(Arc::clone(&node))));
     server.serve(bus::naming::interface(served::Family(Arc::clone(&node))));
     server.serve(bus::pairing::interface(served::Pairings {
         node: Arc::clone(&node),
         pairing,
     }));
+    server.serve(bus::grants::interface(grants::Given(Arc::clone(&node))));
+    server.serve(bus::questions::interface(grants::Desk::new(Arc::clone(
+        &node,
+    ))));
     server.carry(calls::ToDevices(Arc::clone(&node)));
     Ok(node)
 }

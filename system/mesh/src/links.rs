@@ -30,7 +30,7 @@ use crate::node::{Node, now};
 use crate::pairing::Pairing;
 use crate::transport::{self, Closing};
 use crate::wire::{self, Kind};
-use crate::{calls, logs};
+use crate::{asking, calls, logs, settling};
 
 /// How long a connection may take to be made.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -402,6 +402,8 @@ async fn serve_stream(
     match kind {
         Kind::Call => calls::serve(node, link, send, receive).await,
         Kind::Log => logs::answer(node, send, receive).await,
+        Kind::Question => asking::serve(node, link, send, receive).await,
+        Kind::Used => settling::serve(node, link, send, receive).await,
         Kind::Probe => {
             send.write_all(&[Kind::Probe as u8]).await?;
             send.finish()?;

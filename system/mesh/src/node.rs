@@ -3,7 +3,7 @@
 //! Everything that the parts of this service share stands here, behind one lock that is never held
 //! while waiting. Whoever changes something that can be seen says so by [`Node::changed`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,11 +15,13 @@ use iroh::address_lookup::MemoryLookup;
 use tokio::sync::watch;
 use trust::family::{Family, Member, Policy};
 use trust::identity::{DeviceId, Identity, KeptIdentity};
-use trust::log::{Action, EntryId, KeptLog, Log, Role};
+use trust::log::{Action, EntryId, Grant, KeptLog, Log, Role, Until};
 
+use crate::asking::Askers;
 use crate::discovery::Interest;
 use crate::discovery::label::DiscoveryKey;
 use crate::links::Link;
+use crate::questions::Questions;
 use crate::spent::Spent;
 use crate::transport;
 
@@ -46,6 +48,8 @@ pub struct State {
     names: HashMap<DeviceId, String>,
     /// One-time grants that were used.
     pub spent: Spent,
+    /// Those of them whose call is under way.
+    pub running: BTreeSet<EntryId>,
     /// The other devices of the family.
     pub peers: HashMap<DeviceId, Peer>,
     /// Devices that are open for pairing, with where they say to be.
@@ -70,12 +74,30 @@ pub struct Node {
     pub endpoint: Endpoint,
     /// The folder of the sockets of this device.
     pub bus: PathBuf,
+    /// What waits for the owner's word on this device's screen.
+    pub questions: Arc<Questions>,
+    /// The devices for whose calls of this device the owner is being asked.
+    pub askers: Arc<Askers>,
     lookup: MemoryLookup,
     log_file: PathBuf,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
     log_changes: watch::Sender<u64>,
     interest: watch::Sender<Interest>,
+}
+
+/// The one call that a grant allows, as long as it is under way.
+#[derive(Debug)]
+pub struct OneCall {
+    node: Arc<Node>,
+    grant: EntryId,
+}
+
+impl Drop for OneCall {
+    fn drop(&mut self) {
+        self.node.state().running.remove(&self.grant);
+        self.node.changed();
+    }
 }
 
 /// What one needs to be allowed what, where the log says nothing.
@@ -111,7 +133,19 @@ impl Node {
         let log_file = data.join("family");
         let (log, more) = KeptLog::open(&log_file).context("reading the family's log")?;
         notices.extend(more);
-        let (spent, more) = Spent::open(&data.join("spent"))?;
+        let (mut spent, more) = Spent::open(&data.join("spent"))?;
+        if !more.is_empty() {
+            // Which of them were used is lost: then none of them is good any more.
+            let family = log.as_ref().map(|log| log.log().family());
+            for given in family.iter().flat_map(|family| family.grants()) {
+                let key = |to| family.as_ref()?.current_key(to);
+                let to = given.grant.to.and_then(key);
+                let here = given.grant.to.is_none() || to == Some(identity.id());
+                if here && given.grant.until == Until::Once {
+                    spent.note(given.entry)?;
+                }
+            }
+        }
         notices.extend(more);
         let lookup = MemoryLookup::new();
         let endpoint = transport::bind(&identity, lookup.clone()).await?;
@@ -120,12 +154,15 @@ impl Node {
             model,
             endpoint,
             bus,
+            questions: Questions::new(),
+            askers: Arc::default(),
             lookup,
             log_file,
             state: Mutex::new(State {
                 log,
                 names: HashMap::new(),
                 spent,
+                running: BTreeSet::new(),
                 peers: HashMap::new(),
                 candidates: BTreeMap::new(),
             }),
@@ -183,10 +220,24 @@ impl Node {
         family.role(self.id()).is_some().then_some(family)
     }
 
+    /// What a device is in this device's family.
+    pub fn role(&self, device: DeviceId) -> Option<Role> {
+        self.family()?.role(device)
+    }
+
+    /// The other devices that are there, or connected.
+    pub fn reachable(&self) -> Vec<DeviceId> {
+        let state = self.state();
+        let there = state
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.present || peer.link.is_some());
+        there.map(|(device, _)| *device).collect()
+    }
+
     /// Whether a device is of this device's family.
     pub fn is_member(&self, device: DeviceId) -> bool {
-        self.family()
-            .is_some_and(|family| family.role(device).is_some())
+        self.role(device).is_some()
     }
 
     /// A device by its name or its id.
@@ -283,25 +334,50 @@ impl Node {
         self.write(|log, identity, time| log.remove(identity, device, lost, time))
     }
 
-    fn write(
+    /// Gives a grant, or a refusal for good.
+    pub fn grant(&self, grant: Grant) -> Result<EntryId> {
+        self.write(|log, identity, time| log.write(identity, Action::GrantGiven(grant), time))
+    }
+
+    /// Ends a grant.
+    pub fn revoke(&self, grant: EntryId) -> Result<()> {
+        self.write(|log, identity, time| {
+            log.write(identity, Action::GrantRevoked { grant }, time)
+                .map(|_| ())
+        })
+    }
+
+    fn write<T>(
         &self,
-        write: impl FnOnce(&mut KeptLog, &Identity, u64) -> Result<(), trust::log::KeptError>,
-    ) -> Result<()> {
-        {
+        write: impl FnOnce(&mut KeptLog, &Identity, u64) -> Result<T, trust::log::KeptError>,
+    ) -> Result<T> {
+        let written = {
             let mut state = self.state();
             let log = state
                 .log
                 .as_mut()
                 .context("this device has no family yet")?;
-            write(log, &self.identity, now() / 1000).context("changing the family")?;
-        }
+            write(log, &self.identity, now() / 1000).context("changing the family")?
+        };
         self.log_changed();
-        Ok(())
+        Ok(written)
     }
 
-    /// Whether a one-time grant was used; noted durably as used where it was not.
-    pub fn spend(&self, grant: EntryId) -> Result<bool> {
-        self.state().spent.note(grant)
+    /// Notes durably that a one-time grant is used; what is answered stands for its call. None where it
+    /// was used before.
+    pub fn spend(self: &Arc<Self>, grant: EntryId) -> Result<Option<OneCall>> {
+        {
+            let mut state = self.state();
+            if !state.spent.note(grant)? {
+                return Ok(None);
+            }
+            state.running.insert(grant);
+        }
+        self.changed();
+        Ok(Some(OneCall {
+            node: Arc::clone(self),
+            grant,
+        }))
     }
 
     fn log_changed(&self) {
@@ -352,6 +428,7 @@ impl Node {
                 state.peers.entry(*member).or_default();
             }
         }
+        self.askers.keep(|device| members.contains(&device));
         let keys = family.map_or(Vec::new(), |family| {
             family
                 .discovery_keys()

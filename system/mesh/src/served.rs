@@ -1,6 +1,7 @@
-//! `hyper:family` on the bus.
+//! `hyper:family` on the bus; `hyper:grants` is in [`grants`](crate::grants).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bus::family::{Device, Error, Role};
 use bus::pairing::{Candidate, Membership, Method, Secrets, Stage};
@@ -81,16 +82,38 @@ where
     T: Send + 'static,
     A: Clone + PartialEq + Send + 'static,
 {
+    each_in_time(this, changes, move |this| (answer(this), None))
+}
+
+/// As [`each`], where time alone changes the answer too: it says beside it when to look again.
+pub(crate) fn each_in_time<T, A>(
+    this: T,
+    changes: tokio::sync::watch::Receiver<u64>,
+    answer: impl Fn(&T) -> (A, Option<Duration>) + Send + 'static,
+) -> Outgoing<A>
+where
+    T: Send + 'static,
+    A: Clone + PartialEq + Send + 'static,
+{
     Box::pin(stream::unfold(
         (this, changes, None, answer),
         async |(this, mut changes, last, answer)| {
             loop {
                 changes.borrow_and_update();
-                let now = answer(&this);
+                let (now, again) = answer(&this);
                 if last.as_ref() != Some(&now) {
                     return Some((now.clone(), (this, changes, Some(now), answer)));
                 }
-                changes.changed().await.ok()?;
+                let later = async {
+                    match again {
+                        Some(again) => tokio::time::sleep(again).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    changed = changes.changed() => changed.ok()?,
+                    () = later => {}
+                }
             }
         },
     ))

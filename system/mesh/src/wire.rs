@@ -30,13 +30,22 @@ pub enum Kind {
     Log = 2,
     /// Nothing but whether the other one is still there.
     Probe = 3,
+    /// A question for the owner, who is at the other device.
+    Question = 4,
+    /// Which grants for one call the device that opens it has used.
+    Used = 5,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Call, Self::Log, Self::Probe]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        let kinds = [
+            Self::Call,
+            Self::Log,
+            Self::Probe,
+            Self::Question,
+            Self::Used,
+        ];
+        kinds.into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -56,7 +65,46 @@ pub enum CallAnswer {
     Open,
     /// There is none, for this reason.
     Refused(String),
+    /// The owner is asked first. One of the other two follows.
+    Asking,
 }
+
+/// Asks the owner whether a device may call an interface of the device that sends this.
+#[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct QuestionHead {
+    /// The key of the device that asks to call.
+    pub caller: [u8; 32],
+    /// The program that calls, as the calling device claims.
+    pub program: Option<String>,
+    /// The interface, without its version.
+    pub interface: String,
+    /// Seconds since 1970 by the clock of the device that sends this: a time that the owner gives is
+    /// one of this clock.
+    pub now: u64,
+}
+
+/// What becomes of a question. [`QuestionAnswer::Shown`] comes first where the owner sees it, and
+/// then one of the last two, or nothing.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum QuestionAnswer {
+    /// It is on the screen.
+    Shown,
+    /// There is no owner device with a screen.
+    NotHere,
+    /// The owner has refused the device that asks to call too often.
+    Muted,
+    /// Too many questions wait, or come.
+    Busy,
+    /// The owner has said no.
+    Refused,
+    /// The owner has allowed it, by this entry. Nothing follows from this but from the entry itself,
+    /// once it is in the log.
+    Allowed([u8; 32]),
+}
+
+/// Grants for one call of the device that sends this: they were used, and their calls are over.
+#[derive(Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Used(pub Vec<[u8; 32]>);
 
 /// The newest entries that a device has, by their hashes.
 #[derive(Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -165,6 +213,9 @@ mod tests {
         fn a_strangers_message_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             let _ = parse::<CallHead>(&bytes);
             let _ = parse::<CallAnswer>(&bytes);
+            let _ = parse::<QuestionHead>(&bytes);
+            let _ = parse::<QuestionAnswer>(&bytes);
+            let _ = parse::<Used>(&bytes);
             let _ = parse::<Heads>(&bytes);
             let _ = parse::<Entries>(&bytes);
         }

@@ -4,6 +4,7 @@ mod api;
 mod clipboard;
 mod device;
 mod family;
+mod grants;
 mod probe;
 mod services;
 mod settings;
@@ -129,6 +130,12 @@ pub enum Command {
         #[command(subcommand)]
         action: Option<transfer::TransferAction>,
     },
+    /// List what devices may call on each other, revoke it, answer for the owner
+    Grants {
+        /// What to do; list them, if nothing is said
+        #[command(subcommand)]
+        action: Option<grants::GrantsAction>,
+    },
     /// Print how the network stands
     Network,
     /// Print what time it is and who says so
@@ -236,7 +243,10 @@ impl Command {
             | Self::Transfer {
                 action: Some(transfer::TransferAction::Watch),
             }
-            | Self::Send { .. } => true,
+            | Self::Send { .. }
+            | Self::Grants {
+                action: Some(grants::GrantsAction::Watch),
+            } => true,
             Self::Update {
                 action: Some(UpdateAction::Check | UpdateAction::Install { .. }),
             } => true,
@@ -284,6 +294,10 @@ impl Command {
             Self::Transfer { action } => {
                 let action = action.unwrap_or(transfer::TransferAction::List);
                 transfer::run(bus, action, out).await
+            }
+            Self::Grants { action } => {
+                let action = action.unwrap_or(grants::GrantsAction::List);
+                grants::run(bus, action, out).await
             }
             Self::Services { name: None } => services::list(bus, out).await,
             Self::Services { name: Some(name) } => services::show(bus, &name, out).await,

@@ -6,6 +6,8 @@
 
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+pub mod owner;
+
 use std::fs;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -13,7 +15,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc as channel;
 use std::time::Duration;
 
@@ -22,7 +24,9 @@ use bus::family::Device as Listed;
 use bus::pairing::{Membership, Method, Secrets, Stage};
 use bus::{Address, Caller, Client, Server};
 use futures::StreamExt as _;
-use tokio::sync::oneshot;
+use mesh::node::Node;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 
 /// Generous: what a test waits for comes within a second or two on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -151,10 +155,22 @@ impl bus::device::Handler for About {
 }
 
 /// Answers `hyper:names`, which only owner devices may call, with items of the size that is asked for.
-struct Names;
+/// A call for `forever` is counted as long as it runs, and has no end.
+struct Names(Arc<watch::Sender<usize>>);
 
 impl bus::names::Handler for Names {
     async fn resolve(&self, _: Caller, name: String) -> Result<Vec<String>, String> {
+        if name == "forever" {
+            struct Running<'a>(&'a watch::Sender<usize>);
+            impl Drop for Running<'_> {
+                fn drop(&mut self) {
+                    self.0.send_modify(|count| *count -= 1);
+                }
+            }
+            self.0.send_modify(|count| *count += 1);
+            let _running = Running(&self.0);
+            return std::future::pending().await;
+        }
         let length = name.parse().map_err(|_| "no number".to_owned())?;
         Ok(vec!["x".repeat(length)])
     }
@@ -163,12 +179,46 @@ impl bus::names::Handler for Names {
 /// Makes a server of more services in the folder of a device, each time that it starts.
 pub type More = fn(&Path) -> Server;
 
+/// Answers `hyper:screen` as far as whether the device is locked.
+struct Lock(Arc<AtomicBool>);
+
+impl bus::screen::Handler for Lock {
+    async fn status(&self, _: Caller) -> bus::screen::State {
+        bus::screen::State {
+            on: true,
+            locked: self.0.load(Ordering::Relaxed),
+            page: String::new(),
+            width: 0,
+            height: 0,
+            scale: 1.0,
+        }
+    }
+    async fn lock(&self, _: Caller) {}
+    async fn power(&self, _: Caller, _: bool) {}
+    async fn statistics(&self, _: Caller) -> bus::screen::Measurements {
+        bus::screen::Measurements {
+            frames: 0,
+            touch_to_flip: Vec::new(),
+            redraws: Vec::new(),
+            first_frame: None,
+        }
+    }
+    async fn reset_statistics(&self, _: Caller) {}
+    async fn redraw(&self, _: Caller) {}
+}
+
 /// A device.
 pub struct Device {
     pub name: String,
     pub port: u32,
     pub folder: PathBuf,
     pub bus: Client,
+    /// Whether its screen is locked.
+    pub locked: Arc<AtomicBool>,
+    /// How many calls for `forever` run at its service for names.
+    pub forever: Arc<watch::Sender<usize>>,
+    /// Its mesh, and the runtime that this runs in: for a test that has it misbehave.
+    pub mesh: Option<(Arc<Node>, Handle)>,
     network: Arc<Network>,
     namespace: Namespace,
     more: Option<More>,
@@ -217,6 +267,9 @@ impl Device {
             port,
             bus: Client::new(Address::Here(folder.join("bus"))).with_deadline(PATIENCE),
             folder,
+            locked: Arc::default(),
+            forever: Arc::new(watch::Sender::new(0)),
+            mesh: None,
             network: Arc::clone(network),
             namespace,
             more,
@@ -238,6 +291,7 @@ impl Device {
         let (name, namespace) = (self.name.clone(), self.namespace.0.clone());
         let folder = self.folder.clone();
         let more = self.more;
+        let (locked, forever) = (Arc::clone(&self.locked), Arc::clone(&self.forever));
         let thread = std::thread::spawn(move || {
             enter(&namespace);
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -252,23 +306,35 @@ impl Device {
                     bus::naming::ID,
                     bus::pairing::ID,
                     bus::calls::ID,
+                    bus::grants::ID,
+                    bus::questions::ID,
                 ];
                 let mut server = Server::bind(&bus, &ids).unwrap();
-                mesh::start(&mut server, &folder.join("data"), bus.clone(), name.clone())
+                let data = folder.join("data");
+                let node = mesh::start(&mut server, &data, bus.clone(), name.clone())
                     .await
                     .unwrap();
                 let shared = |id: &str| format!("{}{id}", bus::carry::SHARED);
                 let (device, names) = (shared(bus::device::ID), shared(bus::names::ID));
+                // Shared, and served by nobody: enough to ask whether they may be called.
+                let unserved = [
+                    bus::settings::ID,
+                    bus::notify::ID,
+                    bus::update::ID,
+                    bus::power::ID,
+                ];
+                let _unserved = unserved.map(|id| bus::listen(&bus, &shared(id)).unwrap());
                 let ids = [
                     bus::device::ID,
                     &device,
                     bus::names::ID,
                     &names,
-                    bus::time::ID,
+                    bus::screen::ID,
                 ];
-                let mut others = Server::bind(&bus, &ids[..4]).unwrap();
+                let mut others = Server::bind(&bus, &ids).unwrap();
                 others.serve(bus::device::interface(About(name)));
-                others.serve(bus::names::interface(Names));
+                others.serve(bus::names::interface(Names(forever)));
+                others.serve(bus::screen::interface(Lock(locked)));
                 let more = more.map(|more| more(&folder));
                 let more = async {
                     match more {
@@ -276,7 +342,7 @@ impl Device {
                         None => std::future::pending().await,
                     }
                 };
-                ready.send(()).unwrap();
+                ready.send((node, Handle::current())).unwrap();
                 tokio::select! {
                     done = server.run() => done.unwrap(),
                     done = others.run() => done.unwrap(),
@@ -285,12 +351,13 @@ impl Device {
                 }
             });
         });
-        wait.recv_timeout(PATIENCE).expect("the device starts");
+        self.mesh = Some(wait.recv_timeout(PATIENCE).expect("the device starts"));
         self.running = Some((stop, thread));
     }
 
     /// Ends its services, as a loss of power would.
     pub fn stop(&mut self) {
+        self.mesh = None;
         if let Some((stop, thread)) = self.running.take() {
             let _ = stop.send(());
             thread.join().expect("the device ended by itself");
