@@ -148,6 +148,45 @@ fn what_manifests_and_editions_say_is_translated() {
     }
 }
 
+/// The interfaces, without their versions, that manifests of a folder share with other devices.
+fn shared_by(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        let Some((_, list)) = text.split_once("\nshares = [") else {
+            continue;
+        };
+        let (list, _) = list.split_once(']').unwrap();
+        let names = list.split('"').skip(1).step_by(2);
+        found.extend(names.map(|name| name.split('@').next().unwrap().to_owned()));
+    }
+    found
+}
+
+#[test]
+fn what_a_device_may_ask_for_has_a_name_for_people() {
+    let interfaces = std::fs::read_to_string(folder().join("interfaces.slint")).unwrap();
+    let (titles, purposes) = interfaces.split_once("function purpose").unwrap();
+    let mut shared = Vec::new();
+    for program in std::fs::read_dir(folder().join("../system"))
+        .unwrap()
+        .flatten()
+    {
+        shared.extend(shared_by(&program.path().join("services")));
+    }
+    // Every role may call that.
+    shared.retain(|name| name != "hyper:state/replica");
+    assert!(shared.len() >= 3, "{shared:?}");
+    for name in shared {
+        for (what, said) in [("title", titles), ("purpose", purposes)] {
+            assert!(
+                said.contains(&format!("{name:?}")),
+                "{name} has no {what} in ui/interfaces.slint"
+            );
+        }
+    }
+}
+
 #[test]
 fn chinese_is_written_in_chinese() {
     for (sentence, forms) in translations("zh-CN") {

@@ -3,6 +3,9 @@
 //! `HYPER_PICTURES=folder` keeps a picture of every step there; with it, the references in
 //! `tests/pictures` are written anew from what is drawn now.
 
+#[path = "scene/grants.rs"]
+mod grants;
+
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -150,6 +153,7 @@ impl Phone {
             file("invoice 2026-11.pdf", false, 84_000, 300),
         ]));
         self.scene.apply(Update::Deliveries(vec![delivery()]));
+        self.scene.apply(Update::Grants(grants::given()));
         self.release(bus::update::Phase::Current);
     }
 

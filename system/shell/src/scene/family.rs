@@ -24,6 +24,19 @@ pub(super) struct FamilyState {
 }
 
 impl FamilyState {
+    /// The id of the device whose page is open.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// The id of this device.
+    pub(super) fn here(&self) -> Option<&str> {
+        let mut devices = self.devices.iter().flatten();
+        devices
+            .find(|device| device.here)
+            .map(|device| device.id.as_str())
+    }
+
     /// These devices belong to it.
     pub(super) fn take_devices(&mut self, devices: Vec<bus::family::Device>) {
         self.devices = Some(devices);
@@ -265,6 +278,7 @@ impl Scene {
             handle.with(|scene| {
                 scene.0.known.borrow_mut().family.shown = id.to_string();
                 scene.present_family();
+                scene.present_grants();
             });
         });
         let handle = scene.clone();

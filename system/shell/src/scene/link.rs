@@ -90,6 +90,8 @@ async fn run(
             forever("family", || family(&client, &sink)),
             forever("profiles", || profiles(&client, &sink)),
             forever("pairing", || pairing(&client, &sink)),
+            forever("grants", || grants(&client, &sink)),
+            forever("questions", || questions(&client, &sink)),
             forever("candidates", || candidates(&client, &sink, looking.clone())),
             forever("files", || files(&client, &sink)),
             forever("update", || update(&client, &sink)),
@@ -189,6 +191,32 @@ async fn pairing(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
         sink(Update::Pairing(stage?));
     }
     Ok(())
+}
+
+async fn grants(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
+    let mut lists = bus::grants::watch(client).await?;
+    while let Some(grants) = lists.next().await {
+        sink(Update::Grants(grants?));
+    }
+    Ok(())
+}
+
+/// What waits for the owner. Watching is what brings questions to this screen.
+async fn questions(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
+    let mut standings = bus::questions::watch(client).await?;
+    let watched = async {
+        while let Some(standing) = standings.next().await {
+            sink(Update::Questions(standing?));
+        }
+        Ok(())
+    };
+    let ended = watched.await;
+    // Who kept the questions is gone, and so are they: nobody shall answer what is not asked any more.
+    sink(Update::Questions(bus::questions::Standing {
+        waiting: Vec::new(),
+        muted: Vec::new(),
+    }));
+    ended
 }
 
 /// Who is nearby, for as long as that is wanted: the watch is what makes the service look.
@@ -341,6 +369,18 @@ async fn answer(client: &Client, sink: &Sink, request: Request) {
             done
         }
         Request::CancelDelivery(id) => said(bus::transfer::cancel(client, id).await),
+        Request::RevokeGrant(id) => revoke(client, &id).await,
+        Request::Unmute(device) => in_questions(bus::questions::unmute(client, &device).await),
+        Request::Answer(question, reply) => {
+            let answered = bus::questions::answer(client, question, &reply).await;
+            match answered {
+                // It was answered elsewhere, or nobody waits for the answer any more.
+                Ok(Err(bus::questions::Error::Gone)) => Ok(()),
+                answered => {
+                    in_questions(answered).inspect_err(|_| sink(Update::NotAnswered(question)))
+                }
+            }
+        }
         Request::CheckForRelease => said(bus::update::check(client).await),
         Request::InstallRelease => said(bus::update::install(client).await),
         Request::CancelInstallation => said(bus::update::cancel(client).await),
@@ -380,6 +420,33 @@ fn noted(answer: Result<Result<(), bus::home::Error>, bus::Error>) -> Result<(),
         .map_err(|error| match error {
             Error::UnknownDevice(name) => format!("`{name}` is no device of your family."),
             Error::NoFamily => "This device has no family yet.".to_owned(),
+            Error::Refused(reason) | Error::NotSaved(reason) => reason,
+        })
+}
+
+async fn revoke(client: &Client, id: &str) -> Result<(), String> {
+    use bus::grants::Error;
+    bus::grants::revoke(client, id)
+        .await
+        .map_err(|error| error.to_string())?
+        .or_else(|error| match error {
+            // Another device was quicker.
+            Error::UnknownGrant(_) => Ok(()),
+            Error::NoFamily => Err("This device has no family yet.".to_owned()),
+            Error::Refused(reason) | Error::NotSaved(reason) => Err(reason),
+        })
+}
+
+/// What the owner's word came to, in a sentence.
+fn in_questions(
+    answer: Result<Result<(), bus::questions::Error>, bus::Error>,
+) -> Result<(), String> {
+    use bus::questions::Error;
+    answer
+        .map_err(|error| error.to_string())?
+        .map_err(|error| match error {
+            Error::Gone => "Nobody waits for that answer any more.".to_owned(),
+            Error::UnknownDevice(name) => format!("`{name}` is no device of your family."),
             Error::Refused(reason) | Error::NotSaved(reason) => reason,
         })
 }

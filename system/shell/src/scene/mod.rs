@@ -14,6 +14,7 @@
 
 mod family;
 mod files;
+mod grants;
 pub mod link;
 pub mod navigation;
 pub mod notifications;
@@ -89,7 +90,8 @@ pub struct ScreenStatus {
     pub on: bool,
     /// Whether the device is locked.
     pub locked: bool,
-    /// The page, such as `lock`, `home`, `control-centre` or `settings/display`.
+    /// The page, such as `lock`, `home`, `control-centre` or `settings/display`; `question` while a
+    /// device asks the owner.
     pub page: String,
 }
 
@@ -132,6 +134,7 @@ struct Inner {
     beacon: Timer,
     refresh: Timer,
     banner: Timer,
+    consent: Timer,
 }
 
 /// What the services have said.
@@ -146,6 +149,7 @@ struct Known {
     resources: Option<bus::device::Resources>,
     family: family::FamilyState,
     files: files::FilesState,
+    grants: grants::GrantsState,
     release: Option<bus::update::State>,
 }
 
@@ -194,6 +198,7 @@ impl Scene {
             beacon: Timer::default(),
             refresh: Timer::default(),
             banner: Timer::default(),
+            consent: Timer::default(),
         }));
         SCENE.with(|current| *current.borrow_mut() = Rc::downgrade(&scene.0));
         scene.wire();
@@ -267,7 +272,16 @@ impl Scene {
     /// The key that leads back was pressed.
     pub fn back_key(&self) {
         self.touched();
-        self.navigate(Navigation::back);
+        self.back();
+    }
+
+    /// One step back. From a question that is "don't allow", for nothing else may be meant by it.
+    fn back(&self) {
+        if self.0.window.global::<ui::Consent<'_>>().get_shown() {
+            self.answer(bus::questions::Reply::Refuse);
+        } else {
+            self.navigate(Navigation::back);
+        }
     }
 
     /// Somebody is there: the screen stays on.
@@ -301,7 +315,11 @@ impl Scene {
         ScreenStatus {
             on: self.0.display.is_on(),
             locked: navigation.is_locked(),
-            page: navigation.place(),
+            page: if self.0.window.global::<ui::Consent<'_>>().get_shown() {
+                "question".into()
+            } else {
+                navigation.place()
+            },
         }
     }
 
@@ -360,12 +378,22 @@ impl Scene {
                 self.present_family();
                 // The name of a device that was just paired may be among them.
                 self.present_pairing();
+                self.present_grants();
             }
             Update::Candidates(candidates) => {
                 self.0.known.borrow_mut().family.take_candidates(candidates);
                 self.present_pairing();
             }
             Update::Pairing(stage) => self.take_pairing(stage),
+            Update::Grants(grants) => {
+                self.0.known.borrow_mut().grants.take_grants(grants);
+                self.present_grants();
+            }
+            Update::Questions(standing) => self.take_questions(standing),
+            Update::NotAnswered(question) => {
+                self.0.known.borrow_mut().grants.take_back(question);
+                self.present_consent();
+            }
             Update::Release(state) => {
                 self.0.known.borrow_mut().release = Some(*state);
                 self.present_release();
@@ -418,6 +446,9 @@ impl Scene {
             self.entered(&room);
         }
         self.look_nearby();
+        if before.1 != locked {
+            self.present_consent();
+        }
         if before.1 && !locked {
             self.ask(Request::Refresh(Refresh::Storage));
             if !self.0.preferences.borrow().hint_seen {

@@ -41,7 +41,7 @@ pub enum PowerMenu {
 }
 
 /// Every room that there is; each other one is reached through `settings`.
-pub const ROOMS: [&str; 16] = [
+pub const ROOMS: [&str; 17] = [
     "settings",
     "display",
     "language",
@@ -54,6 +54,7 @@ pub const ROOMS: [&str; 16] = [
     "about",
     "devices",
     "family-device",
+    "grants",
     "pairing",
     "files",
     "send-files",

@@ -36,6 +36,8 @@ impl Scene {
         self.present_family();
         self.present_files();
         self.present_pairing();
+        self.present_grants();
+        self.present_consent();
         self.present_release();
         self.present_notifications();
     }

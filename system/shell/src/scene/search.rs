@@ -42,7 +42,7 @@ const fn entry(
     }
 }
 
-const ENTRIES: [Entry; 24] = [
+const ENTRIES: [Entry; 25] = [
     entry("display", DISPLAY, SETTINGS, "screen 屏幕"),
     entry(
         "display",
@@ -110,6 +110,16 @@ const ENTRIES: [Entry; 24] = [
         ["Name servers", "域名服务器", "Servidores de nombres"],
         NETWORK,
         "dns",
+    ),
+    entry(
+        "grants",
+        [
+            "Allowed and refused",
+            "已允许与已拒绝",
+            "Permitido y denegado",
+        ],
+        DEVICES,
+        "grants permissions privacy permisos privacidad 权限 隐私 授权",
     ),
     entry(
         "storage",

@@ -29,6 +29,12 @@ pub enum Update {
     Candidates(Vec<bus::pairing::Candidate>),
     /// A pairing has come so far.
     Pairing(bus::pairing::Stage),
+    /// This is what the owner has allowed and refused.
+    Grants(Vec<bus::grants::Grant>),
+    /// These questions wait for the owner.
+    Questions(bus::questions::Standing),
+    /// The answer to a question was not taken.
+    NotAnswered(u64),
     /// This is known of releases.
     Release(Box<bus::update::State>),
     /// What other devices sent and is still here.
@@ -140,6 +146,12 @@ pub enum Request {
     DeleteFiles(Vec<String>),
     /// Take a delivery back.
     CancelDelivery(u64),
+    /// Take back what the owner has said.
+    RevokeGrant(String),
+    /// Let the device with this id ask again.
+    Unmute(String),
+    /// Answer a question for the owner.
+    Answer(u64, bus::questions::Reply),
     /// Ask for a newer release.
     CheckForRelease,
     /// Install the release that was found.

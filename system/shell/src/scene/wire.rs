@@ -53,6 +53,7 @@ impl Scene {
         self.wire_keyboard(&scene);
         self.wire_family(&scene);
         self.wire_files(&scene);
+        self.wire_grants(&scene);
         self.wire_release(&scene);
         let handle = scene.clone();
         self.0
@@ -73,7 +74,7 @@ impl Scene {
                     keyboard.set_shown(false);
                     scene.0.window.invoke_focus_screen();
                 } else {
-                    scene.navigate(Navigation::back);
+                    scene.back();
                 }
             });
         });
