@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use super::arriving::{About, Arriving};
 use super::book::Book;
 use super::settled::{Key, Settled};
+use super::silence::FORGOTTEN;
 
 /// Where deliveries are before they are finished, below the folder of received files.
 const ARRIVING: &str = ".arriving";
@@ -35,34 +36,30 @@ const MAX_OF_DEVICE: usize = 4;
 const MAX_OF_ALL: usize = 32;
 /// One that was left alone for so long makes room for that of another device.
 const ALONE: Duration = Duration::from_secs(3600);
-/// One that nobody went on with for so long is deleted.
-const FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How often to look for those.
-const LOOK_FOR_FORGOTTEN: Duration = Duration::from_secs(6 * 3600);
-/// A sender that says nothing for so long is waited for.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// Where one delivery is worked on, by one call at a time. Nothing, when it is over.
-type Slot = Arc<tokio::sync::Mutex<Option<Arriving>>>;
+pub(super) type Slot = Arc<tokio::sync::Mutex<Option<Arriving>>>;
 type Guard = OwnedMutexGuard<Option<Arriving>>;
 
-struct Entry {
+/// A delivery that is not over.
+pub(super) struct Entry {
     /// In the book.
-    id: u64,
-    slot: Slot,
-    heard: Instant,
+    pub(super) id: u64,
+    pub(super) slot: Slot,
+    pub(super) heard: Instant,
 }
 
 /// All deliveries that arrive.
 pub struct Arrivals {
     received: PathBuf,
-    book: Arc<Book>,
+    pub(super) book: Arc<Book>,
     bus: bus::Client,
     entries: Mutex<HashMap<Key, Entry>>,
     settled: Arc<Settled>,
     /// One long piece of work with the disk at a time.
     disk: Arc<Semaphore>,
-    watching: AtomicBool,
+    /// Whether somebody notices senders that are silent.
+    pub(super) watching: AtomicBool,
 }
 
 /// What an error means for the person.
@@ -206,7 +203,7 @@ impl Arrivals {
         self.entries().insert(key, entry);
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+    pub(super) fn entries(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -512,63 +509,6 @@ impl Arrivals {
             Ok(arrivals.give_up(&key, Phase::Cancelled).await)
         });
         cancelled.await.unwrap_or(false)
-    }
-
-    /// Notices senders that say nothing any more, as long as there are any that speak.
-    fn watch_over(self: &Arc<Self>) {
-        if self.watching.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let arrivals = Arc::clone(self);
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(QUIET / 2).await;
-                let (mut quiet, mut speaks) = (Vec::new(), false);
-                {
-                    let entries = arrivals.entries();
-                    for entry in entries.values() {
-                        // What is worked on is not waited for, however long that takes.
-                        if entry.heard.elapsed() > QUIET && entry.slot.try_lock().is_ok() {
-                            quiet.push(entry.id);
-                        } else {
-                            speaks = true;
-                        }
-                    }
-                    // Said with the list in hand: whoever is heard after this begins another watch.
-                    arrivals.watching.store(speaks, Ordering::Relaxed);
-                }
-                for id in quiet {
-                    let phase = arrivals.book.get(id).map(|delivery| delivery.phase);
-                    if phase == Some(Phase::Running) {
-                        arrivals
-                            .book
-                            .change(id, |delivery| delivery.phase = Phase::Waiting);
-                    }
-                }
-                if !speaks {
-                    return;
-                }
-            }
-        });
-    }
-
-    /// Deletes what nobody goes on with.
-    async fn forget(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(LOOK_FOR_FORGOTTEN).await;
-            let forgotten: Vec<Key> = {
-                let entries = self.entries();
-                let those = entries
-                    .iter()
-                    .filter(|(_, entry)| entry.heard.elapsed() > FORGOTTEN);
-                those.map(|(key, _)| key.clone()).collect()
-            };
-            for key in forgotten {
-                let reason = "nobody went on with it for a week".into();
-                let phase = Phase::Failed(Problem::Refused(reason));
-                self.give_up(&key, phase).await;
-            }
-        }
     }
 }
 

@@ -20,13 +20,12 @@ use sha2::{Digest as _, Sha256};
 use store::Store;
 
 use super::names;
+use super::space::{free_space, weigh};
 
 /// Files and folders of one delivery together.
 pub const MAX_ENTRIES: u64 = 100_000;
 /// Names that one delivery puts down.
 pub const MAX_NAMES: usize = 256;
-/// What is left free on the disk: this, or a sixteenth of it where that is less.
-const RESERVE: u64 = 64 * 1024 * 1024;
 /// After so many bytes free space is looked at again: deliveries and other services share it.
 const LOOK_AFTER: u64 = 16 * 1024 * 1024;
 /// What one more file or folder counts for in that.
@@ -132,39 +131,6 @@ pub fn digest_of(file: &mut File, length: u64) -> io::Result<(Sha256, u64)> {
         }
     }
     Ok((digest, read))
-}
-
-/// Bytes and entries below a folder.
-pub fn weigh(folder: &Path, most: u64) -> io::Result<(u64, u64)> {
-    let (mut bytes, mut entries) = (0, 0);
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            entries += 1;
-            if metadata.is_dir() {
-                folders.push(entry.path());
-            } else {
-                bytes += metadata.len();
-            }
-            if entries >= most {
-                return Ok((bytes, entries));
-            }
-        }
-    }
-    Ok((bytes, entries))
-}
-
-/// Bytes that may be written below a folder, so that some are left.
-fn free_space(folder: &Path) -> io::Result<u64> {
-    let space = rustix::fs::statvfs(folder)?;
-    // A file system without a number of files that it can hold says 0.
-    if space.f_favail < space.f_files / 16 {
-        return Ok(0);
-    }
-    let reserve = RESERVE.min(space.f_blocks * space.f_frsize / 16);
-    Ok((space.f_bavail * space.f_frsize).saturating_sub(reserve))
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {

@@ -2,7 +2,8 @@
 //!
 //! [`sending`] keeps what is to be sent and tries until it has arrived ([`attempt`], of what [`scan`]
 //! found); [`arrivals`] takes what other devices send ([`arriving`] one delivery, under [`names`] that
-//! cannot lead anywhere else; [`settled`] ones not again). [`book`] lists both for the person.
+//! cannot lead anywhere else; [`settled`] ones not again, and those that fall silent
+//! not for ever). [`book`] lists both for the person.
 //!
 //! # What it promises
 //!
@@ -26,6 +27,8 @@ pub mod scan;
 pub mod sending;
 mod served;
 pub mod settled;
+mod silence;
+mod space;
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -10,10 +10,10 @@ use bus::transfer::{Delivery, Received};
 use bus::{Caller, Outgoing};
 
 use super::arrivals::Arrivals;
-use super::arriving::weigh;
 use super::book::{self, Book};
 use super::names;
 use super::sending::Sender;
+use super::space::weigh;
 
 /// So many received files are listed.
 const MOST: usize = 1000;
