@@ -43,8 +43,10 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// Why an attempt ended before everything had arrived.
 #[derive(Debug)]
 pub enum Stop {
-    /// The way to the other device broke, or it forgot. Another attempt goes on.
+    /// The way to the other device broke. Another attempt goes on.
     Broken(String),
+    /// The other device knows nothing of it any more. Another attempt begins anew.
+    Forgotten,
     /// A file is not what it was when the attempt began. Another attempt begins with what it is.
     Changed(String),
     /// What arrived was not what was sent.
@@ -77,7 +79,7 @@ fn stopped<T>(answer: Result<Result<T, Error>, bus::Error>) -> Result<T, Stop> {
             Error::Full => Stop::Failed(Problem::Full),
             Error::Refused(reason) => Stop::Failed(Problem::Refused(reason)),
             Error::Unsaved(reason) => Stop::Failed(Problem::Unsaved(reason)),
-            Error::Unknown => Stop::Broken("the other device begins anew".into()),
+            Error::Unknown => Stop::Forgotten,
             Error::Damaged(reason) => Stop::Damaged(reason),
             Error::Cancelled => Stop::Cancelled,
         }),
@@ -175,14 +177,10 @@ impl Attempt<'_> {
             },
             batch_bytes: 0,
         };
-        for folder in &scan.folders {
-            sending.folder(folder).await?;
+        match sending.everything(scan, &held).await {
+            Err(Stop::Forgotten) => return Err(sending.why_forgotten().await),
+            sent => sent?,
         }
-        for found in &scan.files {
-            sending.file(found, held.get(&found.path)).await?;
-        }
-        sending.flush().await?;
-        sending.wait_for_fewer_than(1).await?;
         let client = self.client.with_deadline(PATIENCE);
         stopped(bus::arrivals::finish(&client, self.delivery).await)
     }
@@ -227,6 +225,29 @@ struct Sending<'a, 'b> {
 }
 
 impl Sending<'_, '_> {
+    async fn everything(&mut self, scan: &Scan, held: &HashMap<String, Part>) -> Result<(), Stop> {
+        for folder in &scan.folders {
+            self.folder(folder).await?;
+        }
+        for found in &scan.files {
+            self.file(found, held.get(&found.path)).await?;
+        }
+        self.flush().await?;
+        self.wait_for_fewer_than(1).await
+    }
+
+    /// Why the other device knows nothing of the delivery any more: it said so to the call at which
+    /// it ended, whose answer may come after those of the calls behind it.
+    async fn why_forgotten(&mut self) -> Stop {
+        while let Some(answer) = self.calls.next().await {
+            match answer {
+                Ok(_) | Err(Stop::Forgotten) => {}
+                Err(stop) => return stop,
+            }
+        }
+        Stop::Forgotten
+    }
+
     /// Makes a call at once, so that calls are made in this order, and waits for none.
     fn call(&mut self, carried: u64, mut calling: Calling) -> Result<(), Stop> {
         self.attempt

@@ -327,6 +327,7 @@ impl Sender {
                         return Phase::Failed(Problem::Unsaved(reason));
                     }
                 }
+                Stop::Forgotten => tracing::info!("{} begins anew", order.device_name),
                 Stop::Broken(reason) => {
                     tracing::info!("sending to {} is interrupted: {reason}", order.device_name);
                 }
