@@ -265,16 +265,32 @@ impl Machine {
         }
     }
 
-    /// Waits until a command line of `hyper` succeeds and `accept` is content with what it prints.
+    /// Waits until a command line of `hyper` succeeds and `accept` is content with what it prints. A
+    /// question that a device loses, because it restarts meanwhile, is put again.
     ///
     /// # Errors
     ///
-    /// Fails as [`Machine::wait_for`] does.
+    /// Fails as [`Machine::wait_for`] does, and says what was printed last.
     pub fn wait_for_answer(&mut self, line: &str, accept: impl Fn(&str) -> bool) -> Result<String> {
-        self.wait_for(&format!("the right answer to `hyper {line}`"), |machine| {
-            let answer = machine.console.run(line, LIMIT)?;
-            Ok((answer.code == 0 && accept(&answer.output)).then_some(answer.output))
-        })
+        let mut last = "nothing".to_owned();
+        let right =
+            self.wait_for(
+                &format!("the right answer to `hyper {line}`"),
+                |machine| match machine.console.run(line, LIMIT / 6) {
+                    Ok(answer) if answer.code == 0 && accept(&answer.output) => {
+                        Ok(Some(answer.output))
+                    }
+                    Ok(answer) => {
+                        last = answer.output;
+                        Ok(None)
+                    }
+                    Err(error) => {
+                        last = format!("{error:#}");
+                        Ok(None)
+                    }
+                },
+            );
+        right.with_context(|| format!("the last answer to `hyper {line}` was: {}", last.trim()))
     }
 
     /// Waits until the screen shows `page` and is lit, by asking the shell.
