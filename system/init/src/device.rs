@@ -7,4 +7,5 @@ pub mod node;
 pub mod partition;
 pub mod power_button;
 pub mod slot;
+pub mod stick;
 pub mod uevent;

@@ -32,7 +32,7 @@ pub fn class(group: DeviceGroup) -> &'static str {
         DeviceGroup::Console => "virtio-ports",
         DeviceGroup::Rtc => "rtc",
         DeviceGroup::Watchdog => "watchdog",
-        DeviceGroup::Slots => "block",
+        DeviceGroup::Slots | DeviceGroup::Sticks => "block",
     }
 }
 
@@ -43,6 +43,7 @@ pub fn folders(group: DeviceGroup) -> &'static [&'static str] {
         DeviceGroup::Input => &["input"],
         DeviceGroup::Console => &["virtio-ports"],
         DeviceGroup::Slots => &["slots"],
+        DeviceGroup::Sticks => &["sticks"],
         _ => &[],
     }
 }
@@ -51,17 +52,20 @@ impl Node {
     /// The node that an event is about, if it is one of a group's.
     pub fn of_event(event: &Uevent) -> Option<Self> {
         let subsystem = event.get("SUBSYSTEM")?;
-        let group = DeviceGroup::ALL
-            .into_iter()
-            .find(|&group| class(group) == subsystem)?;
         let device = Path::new("/sys").join(event.path.trim_start_matches('/'));
-        Self::new(
-            group,
-            event.get("DEVNAME")?,
-            event.get("MAJOR")?,
-            event.get("MINOR")?,
-            &device,
-        )
+        let mut groups = DeviceGroup::ALL
+            .into_iter()
+            .filter(|&group| class(group) == subsystem);
+        groups.find_map(|group| {
+            let name = event.get("DEVNAME")?;
+            let (major, minor) = (event.get("MAJOR")?, event.get("MINOR")?);
+            if group == DeviceGroup::Sticks && event.action == "remove" {
+                // Of a stick that is gone the kernel tells no more than its name.
+                let number = (major.parse().ok()?, minor.parse().ok()?);
+                return Self::numbered(group, super::stick::path(name), number);
+            }
+            Self::new(group, name, major, minor, &device)
+        })
     }
 
     fn new(
@@ -85,16 +89,29 @@ impl Node {
                 Path::new("virtio-ports").join(port)
             }
             DeviceGroup::Slots => super::slot::name(device, super::slot::running())?,
+            DeviceGroup::Sticks if super::stick::is_one(device, super::stick::system_disk()) => {
+                super::stick::path(name)
+            }
+            DeviceGroup::Sticks => return None,
             _ => PathBuf::from(name),
         };
+        Self::numbered(group, path, (major.parse().ok()?, minor.parse().ok()?))
+    }
+
+    /// The node of that path, unless that leads elsewhere.
+    fn numbered(group: DeviceGroup, path: PathBuf, number: (u32, u32)) -> Option<Self> {
         let plain = path
             .components()
             .all(|part| matches!(part, std::path::Component::Normal(_)));
         plain.then_some(Self {
             group,
-            writable: group != DeviceGroup::Slots || super::slot::may_be_written(&path),
+            writable: match group {
+                DeviceGroup::Slots => super::slot::may_be_written(&path),
+                DeviceGroup::Sticks => false,
+                _ => true,
+            },
             path,
-            number: (major.parse().ok()?, minor.parse().ok()?),
+            number,
         })
     }
 
@@ -111,7 +128,7 @@ impl Node {
         }
         let mode = Mode::from(if self.writable { 0o660 } else { 0o440 });
         let kind = match self.group {
-            DeviceGroup::Slots => FileType::BlockDevice,
+            DeviceGroup::Slots | DeviceGroup::Sticks => FileType::BlockDevice,
             _ => FileType::CharacterDevice,
         };
         let device = rustix::fs::makedev(self.number.0, self.number.1);

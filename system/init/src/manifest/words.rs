@@ -26,11 +26,13 @@ pub enum DeviceGroup {
     /// The disks of the two slots, in `/dev/slots`: those of the slot that runs to be read, those of
     /// the other one to be written.
     Slots,
+    /// Disks that somebody plugged in: `/dev/sticks`, to be read.
+    Sticks,
 }
 
 impl DeviceGroup {
     /// Every group.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Dri,
         Self::Input,
         Self::Framebuffer,
@@ -39,6 +41,7 @@ impl DeviceGroup {
         Self::Rtc,
         Self::Watchdog,
         Self::Slots,
+        Self::Sticks,
     ];
 
     /// The group id that its nodes have.
@@ -57,6 +60,7 @@ impl DeviceGroup {
             Self::Rtc => "rtc",
             Self::Watchdog => "watchdog",
             Self::Slots => "slots",
+            Self::Sticks => "sticks",
         }
     }
 }
