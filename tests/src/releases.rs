@@ -154,6 +154,15 @@ fn install_by(machine: &mut Machine, version: &str, command: &str) -> Result<()>
     // A device is up before its network is.
     machine.wait_for_answer("network", |answer| answer.contains("online: yes"))?;
     machine.hyper(command)?;
+    wait_until_ready(machine, version)
+}
+
+/// Waits until a release was written to the slot of a device that does not run.
+///
+/// # Errors
+///
+/// Fails, naming the logs and a picture, when the device says that it did not work.
+pub fn wait_until_ready(machine: &mut Machine, version: &str) -> Result<()> {
     let ready = format!("{version} is ready");
     let mut last = String::new();
     // As long as it goes on it may take its time.

@@ -268,6 +268,13 @@ fn table(zones: PathBuf) -> Vec<Definition> {
             )
         },
         setting(
+            "update.automatic",
+            Choice(words(&["off", "tell", "install", "restart"])),
+            text("install"),
+            "What this device does by itself about newer releases: nothing, look and tell, install \
+             them beside the one that runs, or also restart into them at night.",
+        ),
+        setting(
             "network.enabled",
             Boolean,
             Value::Boolean(true),

@@ -853,6 +853,65 @@ fn each_phase_of_an_update_is_seen() {
 }
 
 #[test]
+fn a_release_is_told_once_and_a_tap_on_it_opens_its_page() {
+    use bus::update::{Phase, Release};
+    let phone = Phone::new();
+    let release = Release {
+        version: "0.2.0".into(),
+        channel: "stable".into(),
+        built: 1_795_000_000_000,
+        notes: String::new(),
+        size: 21_400_000,
+        source: "https://mirror.example".into(),
+    };
+    let standing = || {
+        let notifications = phone.scene.notifications();
+        let book = notifications.book();
+        let titles: Vec<_> = book
+            .standing()
+            .map(|posted| posted.notification.title.clone())
+            .collect();
+        titles
+    };
+    // It is installed by itself as things are set, so there is nothing to tell yet.
+    phone.release(Phase::Available(release.clone()));
+    assert!(standing().is_empty());
+    phone.setting("update.automatic", Value::Text("tell".into()));
+    phone.release(Phase::Available(release.clone()));
+    assert_eq!(standing(), ["HyperOS 0.2.0 is there"]);
+    phone.release(Phase::Ready(release.clone()));
+    assert_eq!(standing(), ["HyperOS 0.2.0 is installed"]);
+    // The screen hears of what it posted itself as of what others post.
+    phone.scene.apply(Update::Notifications);
+    phone.unlock();
+    phone
+        .screen
+        .drag((60.0, 10.0), (60.0, 560.0), Duration::from_millis(200));
+    phone.screen.settle();
+    phone.picture("notifications-release");
+    phone.screen.tap(180.0, 150.0);
+    phone.screen.settle();
+    assert_eq!(phone.page(), "settings/update");
+    // Taken away by the person it does not come back, and taken back it goes.
+    let id = phone
+        .scene
+        .notifications()
+        .book()
+        .standing()
+        .next()
+        .unwrap()
+        .id;
+    phone.scene.notifications().book().dismiss(id, None);
+    phone.release(Phase::Ready(release.clone()));
+    assert!(standing().is_empty());
+    phone.release(Phase::Current);
+    phone.release(Phase::Ready(release));
+    assert_eq!(standing().len(), 1);
+    phone.release(Phase::Current);
+    assert!(standing().is_empty());
+}
+
+#[test]
 fn a_notification_is_swiped_away_and_stays_in_the_history() {
     let phone = Phone::new();
     phone.scene.apply(Update::Trouble(Trouble::NotDone(

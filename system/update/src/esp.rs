@@ -9,6 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions, ReadWriteSeek};
 
 use crate::place::Readable;
+use crate::stick::ReadOnly;
 
 /// The boot file as firmware looks for it.
 pub const FILE: &str = "EFI/BOOT/BOOTX64.EFI";
@@ -34,7 +35,7 @@ pub fn with_boot_file<T>(
 ) -> io::Result<T> {
     // A file system begins where the disk stands.
     disk.seek(SeekFrom::Start(0))?;
-    let system = FileSystem::new(ReadOnly(disk), FsOptions::new())?;
+    let system = FileSystem::new(ReadOnly::new(disk, u64::MAX), FsOptions::new())?;
     let mut file = system.root_dir().open_file(FILE)?;
     Ok(read(&mut file))
 }
@@ -88,31 +89,6 @@ pub fn make(disk: &mut impl ReadWriteSeek, size: u64, boot_file: &mut impl Read)
         }
     }
     system.unmount()
-}
-
-/// A disk that is only read; the file system asks for one that could be written.
-struct ReadOnly<'a>(&'a mut dyn Readable);
-
-impl Read for ReadOnly<'_> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        self.0.read(to)
-    }
-}
-
-impl Seek for ReadOnly<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.0.seek(to)
-    }
-}
-
-impl Write for ReadOnly<'_> {
-    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -60,6 +60,11 @@ pub async fn find(
     let mut best: Option<Found> = None;
     let mut problems = Vec::new();
     for source in sources {
+        // What is plugged in waits for no wave: the owner plugged it in.
+        let wish = match (source, wish) {
+            (Source::Stick(_), Wish::Turn) => &Wish::Newest,
+            _ => wish,
+        };
         match ask(device, source, root, memory, wish).await {
             Ok(found) => {
                 let newest = best.as_ref().map(|best| &best.manifest.version);

@@ -6,7 +6,8 @@
 //! - **fetch** ([`fetch`]) gets ranges of files from mirrors. It has no disk, no state, and is not
 //!   believed.
 //! - **update** ([`served`]) knows the keys, reads the repository's metadata through `fetch` or from
-//!   a folder, picks the release ([`find`]), writes it ([`install`]) and answers `hyper:update`.
+//!   a folder, picks the release ([`find`]), writes it ([`install`]) and answers `hyper:update`. It
+//!   does so by itself as far as the owner lets it ([`automatic`]).
 //!
 //! Which slot is started is neither's to say: process 1 has `hyper:slots` for that, tries the new
 //! release once, and keeps it or goes back.
@@ -21,6 +22,7 @@
 //!   can see which it was.
 //! - **No address is asked that the owner or the edition did not set.** There is none by default.
 
+pub mod automatic;
 pub mod esp;
 pub mod fetch;
 pub mod find;
@@ -28,4 +30,6 @@ pub mod install;
 pub mod place;
 pub mod served;
 pub mod source;
+pub mod stick;
 pub mod supply;
+mod work;

@@ -1,14 +1,14 @@
 //! The service `update`: what it knows, what it is doing, and the interface to both.
 //!
-//! One piece of work at a time, on a thread of its own, for it reads, hashes and writes for long
-//! while the interface goes on answering.
+//! One piece of work ([`crate::work`]) at a time, on a thread of its own, for it reads, hashes and
+//! writes for long while the interface goes on answering.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use bus::update as wire;
 use bus::{Caller, Outgoing};
 use futures::stream;
@@ -17,18 +17,11 @@ use serde::{Deserialize, Serialize};
 use store::Beginning;
 use tokio::sync::watch;
 
-use crate::find::{self, Device, Found, Wish};
-use crate::install::{self, Disks, Installation, Progress};
+use crate::automatic;
+use crate::find::{Found, Wish};
 use crate::source::Source;
-use crate::supply::{Problem, Supply};
-
-/// Nobody sees more often how far an installation is.
-const SHOWN: Duration = Duration::from_millis(250);
-
-/// The keys that are trusted, in the image.
-const ROOT: &str = "/system/update/root.json";
-/// Where process 1 puts the disks of the slots.
-const DISKS: &str = "/dev/slots";
+use crate::supply::Problem;
+use crate::work::{channel, sources};
 
 /// Serves until it is told to stop.
 pub fn run() -> Result<()> {
@@ -38,6 +31,10 @@ pub fn run() -> Result<()> {
         let bus = bus::Client::from_environment();
         let update = Update::open(&data, &system, bus)?;
         let mut server = bus::Server::from_environment().context("taking the socket over")?;
+        tokio::spawn(automatic::run(
+            update.clone(),
+            system.join("share/zoneinfo"),
+        ));
         server.serve(wire::interface(update));
         Ok(server)
     })
@@ -45,40 +42,40 @@ pub fn run() -> Result<()> {
 
 /// What the image says of itself.
 #[derive(Clone, Debug, Deserialize)]
-struct Release {
-    version: Version,
-    edition: String,
+pub(crate) struct Release {
+    pub(crate) version: Version,
+    pub(crate) edition: String,
     #[serde(default)]
-    development: bool,
+    pub(crate) development: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Product {
-    name: String,
+pub(crate) struct Product {
+    pub(crate) name: String,
 }
 
 /// What is kept in `/data/update/state`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Kept {
+pub(crate) struct Kept {
     /// The device's own secret, from which its places in waves come.
-    seed: Vec<u8>,
+    pub(crate) seed: Vec<u8>,
     /// When the sources were last asked with success, in milliseconds since 1970.
-    checked: Option<u64>,
+    pub(crate) checked: Option<u64>,
     /// The release that was written to the other slot whole.
-    ready: Option<Ready>,
+    pub(crate) ready: Option<Ready>,
 }
 
 /// A release in the other slot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Ready {
-    version: Version,
-    channel: String,
-    built: u64,
-    notes: String,
-    size: u64,
-    source: String,
+pub(crate) struct Ready {
+    pub(crate) version: Version,
+    pub(crate) channel: String,
+    pub(crate) built: u64,
+    pub(crate) notes: String,
+    pub(crate) size: u64,
+    pub(crate) source: String,
     /// The slot that held it when it was written: once that slot runs, this is over.
-    slot: String,
+    pub(crate) slot: String,
 }
 
 impl store::Version for Kept {
@@ -94,7 +91,7 @@ impl store::Version for Kept {
 
 /// What goes on: the wire's phases, with what is found still at hand.
 #[derive(Clone, Debug)]
-enum Phase {
+pub(crate) enum Phase {
     Idle,
     Checking,
     Current,
@@ -105,25 +102,27 @@ enum Phase {
 }
 
 #[derive(Debug)]
-struct State {
-    phase: Phase,
-    problems: Vec<Problem>,
-    kept: store::Store<Kept>,
-    working: bool,
+pub(crate) struct State {
+    pub(crate) phase: Phase,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) kept: store::Store<Kept>,
+    pub(crate) working: bool,
+    /// The release that the sources had for this device when they were last asked.
+    pub(crate) offered: Option<Version>,
 }
 
 /// The service.
 #[derive(Clone)]
-pub struct Update(Arc<Inner>);
+pub struct Update(pub(crate) Arc<Inner>);
 
-struct Inner {
-    data: PathBuf,
-    release: Release,
-    product: Product,
-    bus: bus::Client,
-    state: Mutex<State>,
-    cancelled: AtomicBool,
-    changes: watch::Sender<u64>,
+pub(crate) struct Inner {
+    pub(crate) data: PathBuf,
+    pub(crate) release: Release,
+    pub(crate) product: Product,
+    pub(crate) bus: bus::Client,
+    pub(crate) state: Mutex<State>,
+    pub(crate) cancelled: AtomicBool,
+    pub(crate) changes: watch::Sender<u64>,
 }
 
 impl Update {
@@ -156,6 +155,7 @@ impl Update {
             problems: Vec::new(),
             kept,
             working: false,
+            offered: None,
         };
         Ok(Self(Arc::new(Inner {
             data: data.to_owned(),
@@ -169,18 +169,18 @@ impl Update {
     }
 
     /// Looks at the state, or changes it.
-    fn with<T>(&self, with: impl FnOnce(&mut State) -> T) -> T {
+    pub(crate) fn with<T>(&self, with: impl FnOnce(&mut State) -> T) -> T {
         // The state is whole between any two of its lines.
         with(&mut self.0.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn set(&self, phase: Phase) {
+    pub(crate) fn set(&self, phase: Phase) {
         self.with(|state| state.phase = phase);
         self.0.changes.send_modify(|number| *number += 1);
     }
 
     /// How things stand.
-    async fn look(&self) -> wire::State {
+    pub(crate) async fn look(&self) -> wire::State {
         let slots = self.slots().await;
         let (slot, unsupported, trial) = match &slots {
             Ok(slots) => (
@@ -246,14 +246,38 @@ impl Update {
         }
     }
 
-    async fn slots(&self) -> Result<bus::slots::State> {
+    /// Where things stand once the sources were asked: what is in the other slot already is ready, and
+    /// stays so when they have nothing newer.
+    pub(crate) fn phase_of(&self, found: Option<Found>) -> Phase {
+        let ready = self.with(|state| state.kept.value().ready.clone());
+        match (found, ready) {
+            (Some(found), Some(ready)) if found.manifest.version == ready.version => {
+                Phase::Ready(ready.describe())
+            }
+            (Some(found), _) => Phase::Available(Box::new(found)),
+            (None, Some(ready)) => Phase::Ready(ready.describe()),
+            (None, None) => Phase::Current,
+        }
+    }
+
+    /// Has the other slot tried, which holds this version.
+    pub(crate) async fn restart_into(&self, version: &str) -> Result<(), String> {
+        bus::slots::try_other(&self.0.bus, version)
+            .await
+            .map_err(|error| error.to_string())??;
+        bus::power::restart(&self.0.bus)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    pub(crate) async fn slots(&self) -> Result<bus::slots::State> {
         bus::slots::status(&self.0.bus)
             .await
             .context("asking process 1 about the slots")
     }
 
     /// Begins a piece of work, unless one is under way.
-    fn begin(
+    pub(crate) fn begin(
         &self,
         work: impl AsyncFnOnce(Update) -> Result<Phase> + Send + 'static,
     ) -> Result<(), String> {
@@ -285,129 +309,8 @@ impl Update {
     }
 
     /// As this, but calling from another thread: connections belong to the loop that made them.
-    fn on_this_thread(&self) -> bus::Client {
+    pub(crate) fn on_this_thread(&self) -> bus::Client {
         bus::Client::from_environment()
-    }
-
-    async fn find(&self, sources: &[Source], wish: &Wish) -> Result<Option<Found>> {
-        let root = std::fs::read(ROOT).with_context(|| {
-            format!("reading {ROOT}: this image carries no keys, so no release can be trusted")
-        })?;
-        let device = Device {
-            product: self.0.product.name.clone(),
-            edition: self.0.release.edition.clone(),
-            installed: self.0.release.version.clone(),
-            channel: channel(&self.on_this_thread()).await,
-            seed: self.with(|state| state.kept.value().seed.clone()),
-            now: now() / 1000,
-        };
-        let memory = self.0.data.join("metadata");
-        let (found, problems) = find::find(&device, sources, &root, Some(&memory), wish).await;
-        let all_failed = !sources.is_empty() && problems.len() == sources.len();
-        let reasons = problems
-            .iter()
-            .map(|problem| format!("{}: {}", problem.source, problem.reason))
-            .collect::<Vec<_>>()
-            .join("; ");
-        self.with(|state| {
-            state.problems = problems;
-            if !all_failed && let Err(error) = state.kept.update(|kept| kept.checked = Some(now()))
-            {
-                tracing::warn!("{error}");
-            }
-        });
-        if all_failed {
-            bail!("no source could be used: {reasons}");
-        }
-        Ok(found)
-    }
-
-    async fn install_found(&self, found: Found, sources: Vec<Source>) -> Result<Phase> {
-        let bus = self.on_this_thread();
-        let slots = bus::slots::status(&bus)
-            .await
-            .context("asking process 1 about the slots")?;
-        if let Some(problem) = slots.problem {
-            bail!("this device cannot be updated: {problem}");
-        }
-        if !slots.awaited.is_empty() {
-            bail!("the release that runs is itself on trial: wait until it is confirmed");
-        }
-        let running = slots.slot.context("this system has no slots")?;
-        let slot = if running == "a" { "b" } else { "a" };
-        // Whatever was ready is about to be written over.
-        bus::slots::forget(&bus).await?.map_err(|reason| {
-            anyhow!("taking back the trial of what is in slot {slot}: {reason}")
-        })?;
-        self.with(|state| state.kept.update(|kept| kept.ready = None))?;
-        let described = describe(&found, Some(&running));
-        // The source that has it first, then the others: a chunk is a chunk wherever it comes from.
-        let mut supply = vec![found.source.clone()];
-        supply.extend(
-            sources
-                .into_iter()
-                .filter(|source| source.name() != found.source.name()),
-        );
-        let mut supply = Supply::new(supply);
-        let disks = Disks {
-            root: Path::new(DISKS).join("root"),
-            esp: Path::new(DISKS).join("esp"),
-            other_root: Path::new(DISKS).join("other-root"),
-            other_esp: Path::new(DISKS).join("other-esp"),
-            boot_file: self.0.data.join("boot-file"),
-        };
-        let mut shown: Option<(Instant, install::Step)> = None;
-        let mut observe = |progress: Progress| {
-            if shown.is_none_or(|(when, step)| when.elapsed() > SHOWN || step != progress.step) {
-                shown = Some((Instant::now(), progress.step));
-                self.set(Phase::Installing(wire::Progress {
-                    release: described.clone(),
-                    step: match progress.step {
-                        install::Step::Comparing => wire::Step::Comparing,
-                        install::Step::Writing => wire::Step::Writing,
-                        install::Step::Verifying => wire::Step::Verifying,
-                        install::Step::Finishing => wire::Step::Finishing,
-                    },
-                    done: progress.done,
-                    total: progress.total,
-                    downloaded: progress.downloaded,
-                }));
-            }
-        };
-        tracing::info!("installing {} into slot {slot}", found.manifest.version);
-        let begun = Instant::now();
-        let done = Installation {
-            manifest: &found.manifest,
-            slot,
-            disks: &disks,
-            supply: &mut supply,
-            observe: &mut observe,
-            cancelled: &self.0.cancelled,
-        }
-        .run()
-        .await;
-        let (downloaded, problems) = (supply.downloaded, supply.problems);
-        self.with(|state| state.problems.extend(problems));
-        match done {
-            Err(install::Error::Cancelled) => return Ok(Phase::Available(Box::new(found))),
-            done => done.with_context(|| format!("installing {}", found.manifest.version))?,
-        }
-        tracing::info!(
-            "{} is in slot {slot} after {:.1} s; {downloaded} bytes came from the source",
-            found.manifest.version,
-            begun.elapsed().as_secs_f64()
-        );
-        let ready = Ready {
-            version: found.manifest.version.clone(),
-            channel: found.channel.clone(),
-            built: described.built,
-            notes: described.notes.clone(),
-            size: described.size,
-            source: described.source.clone(),
-            slot: slot.to_owned(),
-        };
-        self.with(|state| state.kept.update(|kept| kept.ready = Some(ready)))?;
-        Ok(Phase::Ready(described))
     }
 }
 
@@ -424,7 +327,8 @@ impl Ready {
     }
 }
 
-fn describe(found: &Found, running: Option<&str>) -> wire::Release {
+/// A release as the interface tells of it.
+pub(crate) fn describe(found: &Found, running: Option<&str>) -> wire::Release {
     let slot = if running == Some("a") { "b" } else { "a" };
     wire::Release {
         version: found.manifest.version.to_string(),
@@ -458,14 +362,9 @@ impl wire::Handler for Update {
         tracing::info!("{} asks for a check", caller.name());
         self.begin(async |update: Update| {
             update.set(Phase::Checking);
-            let sources = mirrors(&update.on_this_thread()).await?;
-            if sources.is_empty() {
-                bail!("no mirror is set: name one in the setting update.mirrors");
-            }
-            Ok(match update.find(&sources, &Wish::Turn).await? {
-                Some(found) => Phase::Available(Box::new(found)),
-                None => Phase::Current,
-            })
+            let sources = sources(&update.on_this_thread()).await?;
+            let found = update.find(&sources, &Wish::Turn).await?;
+            Ok(update.phase_of(found))
         })
     }
 
@@ -473,7 +372,7 @@ impl wire::Handler for Update {
         tracing::info!("{} asks for the installation", caller.name());
         self.begin(async |update: Update| {
             update.set(Phase::Checking);
-            let sources = mirrors(&update.on_this_thread()).await?;
+            let sources = sources(&update.on_this_thread()).await?;
             match update.find(&sources, &Wish::Turn).await? {
                 Some(found) => update.install_found(found, sources).await,
                 None => Ok(Phase::Current),
@@ -491,15 +390,12 @@ impl wire::Handler for Update {
         tracing::info!("{} asks for the installation of {version}", caller.name());
         self.begin(async move |update: Update| {
             update.set(Phase::Checking);
-            let sources = mirrors(&update.on_this_thread()).await?;
-            if sources.is_empty() {
-                bail!("no mirror is set: name one in the setting update.mirrors");
-            }
+            let sources = sources(&update.on_this_thread()).await?;
             let wish = Wish::Exactly(version.clone());
             match update.find(&sources, &wish).await? {
                 Some(found) => update.install_found(found, sources).await,
                 None => bail!(
-                    "no mirror has {version} for this device and its channel, or it was withdrawn"
+                    "no source has {version} for this device and its channel, or it was withdrawn"
                 ),
             }
         })
@@ -538,34 +434,7 @@ impl wire::Handler for Update {
             caller.name(),
             release.version
         );
-        bus::slots::try_other(&self.0.bus, &release.version)
-            .await
-            .map_err(|error| error.to_string())??;
-        bus::power::restart(&self.0.bus)
-            .await
-            .map_err(|error| error.to_string())
-    }
-}
-
-/// The channel that this device follows.
-async fn channel(bus: &bus::Client) -> String {
-    match bus::settings::get(bus, "update.channel").await {
-        Ok(Ok(bus::settings::Value::Text(channel))) => channel,
-        _ => "stable".to_owned(),
-    }
-}
-
-/// The mirrors that the owner or the edition set.
-async fn mirrors(bus: &bus::Client) -> Result<Vec<Source>> {
-    let value = bus::settings::get(bus, "update.mirrors")
-        .await
-        .context("reading which mirrors are set")?;
-    match value {
-        Ok(bus::settings::Value::Texts(mirrors)) => mirrors
-            .iter()
-            .map(|mirror| Source::parse(mirror, bus))
-            .collect(),
-        _ => Ok(Vec::new()),
+        self.restart_into(&release.version).await
     }
 }
 
@@ -576,7 +445,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 /// Milliseconds since 1970.
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis().try_into().unwrap_or(u64::MAX))

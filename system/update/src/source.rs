@@ -1,4 +1,4 @@
-//! Where releases come from: mirrors, by way of the service that reaches the network, and folders.
+//! Where releases come from: mirrors, by way of the service that reaches the network, sticks, and folders.
 //!
 //! Nothing that comes from here is trusted.
 
@@ -10,6 +10,8 @@ use anyhow::{Result, bail};
 use bus::fetch::Piece;
 use futures::StreamExt as _;
 use release::repository::Files;
+
+use crate::stick::Stick;
 
 /// From one piece to the next; the service that fetches loses patience before.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -26,6 +28,8 @@ pub enum Source {
     },
     /// A folder that this service may read.
     Folder(PathBuf),
+    /// A folder of a stick.
+    Stick(Stick),
 }
 
 /// Why something did not come.
@@ -70,6 +74,7 @@ impl Source {
         match self {
             Self::Mirror { address, .. } => address.clone(),
             Self::Folder(path) => path.display().to_string(),
+            Self::Stick(stick) => stick.to_string(),
         }
     }
 
@@ -77,6 +82,7 @@ impl Source {
     pub async fn read(&self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, Trouble> {
         match self {
             Self::Folder(folder) => read_file(folder.join(path), offset, length),
+            Self::Stick(stick) => stick.read(path, offset, length),
             Self::Mirror { address, bus } => fetch(bus, address, path, offset, length).await,
         }
     }

@@ -71,6 +71,7 @@ pub fn run(
     let mut machine = Machine::start(options)?;
     machine.wait_for_page("lock")?;
     machine.hyper(&format!("settings set {} {}", SETTING.0, SETTING.1))?;
+    machine.hyper("settings set update.automatic off")?;
     machine.hyper(&format!("settings set update.mirrors {}", mirror.address()))?;
     let mut acknowledge = |expected: usize| -> Result<()> {
         let number = recording.acknowledge()? + 1;

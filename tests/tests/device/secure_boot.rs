@@ -48,6 +48,7 @@ pub fn only_what_was_signed_starts(phone: &mut Shared) -> Result<()> {
         about.contains("secure-boot: true"),
         machine.evidence(&format!("the firmware has no secure boot: {about}"))
     );
+    machine.hyper("settings set update.automatic off")?;
     machine.hyper(&format!("settings set update.mirrors {}", mirror.address()))?;
 
     // Signed for updates, and not for this firmware.

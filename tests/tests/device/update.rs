@@ -4,17 +4,18 @@
 //!
 //! | release | what it is | what becomes of it |
 //! |---|---|---|
-//! | 0.2.0 | as it should be, after a mirror that lies | kept |
+//! | 0.2.0 | as it should be, after a mirror that lies; the device does it all by itself | kept |
 //! | 0.3.0 | its kernel is none | the firmware starts the one before |
 //! | 0.4.0 | hangs in the initramfs | the watchdog resets the device |
 //! | 0.5.0 | its initramfs is empty | the kernel panics and restarts |
-//! | 0.6.0 | its shell ends as soon as it starts | its time is over, and it says so |
+//! | 0.6.0 | from a stick, without a network; its shell ends as soon as it starts | its time is over, and it says so |
 //! | 0.7.0 | as it should be, after mirrors that are old, end early and stall | kept |
 //! | 0.2.0 | older, at the owner's word | kept |
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use system_tests::mirror::{Manner, Mirror};
@@ -40,7 +41,21 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
     let _ = fs::remove_file(&disk);
     let _ = fs::remove_file(folder.join("firmware-variables.fd"));
     phone.image.write_disk(&disk)?;
-    let mut machine = Machine::start(Options::new(&phone.image, &disk, &folder)?)?;
+    // A stick with nothing on it yet.
+    let stick = folder.join("stick.img");
+    let _ = fs::remove_file(&stick);
+    fs::File::create(&stick)?.set_len(STICK)?;
+    let mut options = Options::new(&phone.image, &disk, &folder)?;
+    options.arguments.extend([
+        "-drive".into(),
+        format!(
+            "id=stick,if=none,format=raw,readonly=on,file={}",
+            stick.display()
+        ),
+        "-device".into(),
+        "virtio-blk-pci,drive=stick".into(),
+    ]);
+    let mut machine = Machine::start(options)?;
     machine.wait_for_page("lock")?;
     machine.wait_for_answer("update", |status| {
         status.contains("0.1.0 runs in slot a")
@@ -48,21 +63,25 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
     })?;
     machine.hyper("settings set appearance.accent moss")?;
 
-    // The liar is asked first and serves metadata as it is; what it does to chunks is noticed.
+    // The liar is asked first and serves metadata as it is; what it does to chunks is noticed. That
+    // there are mirrors is all that the device has to be told.
+    machine.wait_for_answer("network", |answer| answer.contains("online: yes"))?;
     machine.hyper(&format!(
         "settings set update.mirrors {} {}",
         liar.address(),
         mirror.address()
     ))?;
-    releases::install(&mut machine, "0.2.0")?;
+    releases::wait_until_ready(&mut machine, "0.2.0")?;
     let status = machine.hyper("update")?;
     ensure!(
         status.contains(&format!("{} was not used", liar.address())),
         "the mirror that lies is not named: {status}"
     );
-    machine.hyper(&format!("settings set update.mirrors {}", mirror.address()))?;
-    restart(&mut machine)?;
+    restarts_at_night(&mut machine)?;
     kept(&mut machine, "0.2.0", "b")?;
+    // From here on it does what it is told and nothing else.
+    machine.hyper("settings set update.automatic off")?;
+    machine.hyper(&format!("settings set update.mirrors {}", mirror.address()))?;
     let accent = machine.hyper("settings get appearance.accent")?;
     ensure!(accent.contains("moss"), "the setting is now {accent}");
 
@@ -106,7 +125,15 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
         let text = fs::read_to_string(&product)?.replace("within = \"5 min\"", "within = \"20 s\"");
         fs::write(product, text).context("shortening the trial")
     })?;
-    releases::install(&mut machine, "0.6.0")?;
+    // Without any network: what is on the stick goes the same way.
+    copy_to_stick(releases.repository(), &stick)?;
+    machine.hyper("settings set network.enabled false")?;
+    machine.hyper("settings reset update.mirrors")?;
+    mirror.take_sent();
+    machine.hyper("call update.install")?;
+    releases::wait_until_ready(&mut machine, "0.6.0")?;
+    ensure!(mirror.take_sent() == 0, "something came from the mirror");
+    machine.hyper("settings set network.enabled true")?;
     restart(&mut machine)?;
     given_up(
         &mut machine,
@@ -158,11 +185,61 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
     machine.shut_down(LIMIT)
 }
 
+/// How large the stick is, in bytes.
+const STICK: u64 = 512 << 20;
+
+/// Makes a file system on the stick, as an owner would, with a repository on it.
+fn copy_to_stick(repository: &Path, stick: &Path) -> Result<()> {
+    process::run(process::tool("mkfs.vfat").args(["-F", "32"]).arg(stick))?;
+    process::run(
+        process::tool("mcopy")
+            .args(["-s", "-i"])
+            .args([stick, repository])
+            .arg("::/hyperos"),
+    )
+}
+
 /// Restarts into it, and waits until the device has reset itself.
 pub fn restart(machine: &mut Machine) -> Result<()> {
-    // OVMF resets once by itself when its variables are new, and so does a release that was given up.
-    while machine.qmp().event("RESET", Instant::now())?.is_some() {}
+    forget_resets(machine)?;
     machine.hyper("update restart")?;
+    wait_for_reset(machine)
+}
+
+/// Has it be night where the device is, and lets it restart by itself.
+fn restarts_at_night(machine: &mut Machine) -> Result<()> {
+    forget_resets(machine)?;
+    machine.hyper(&format!("settings set time.zone {}", zone_at_three()?))?;
+    // Somebody looks at it.
+    machine.hyper("settings set display.screen-off-after 0")?;
+    machine.hyper("call screen.power true")?;
+    machine.hyper("settings set update.automatic restart")?;
+    machine.wait_for_answer("log update", |log| log.contains("but the screen is on"))?;
+    machine.hyper("call screen.power false")?;
+    // What it goes by changes, so it looks again before its time.
+    machine.hyper("settings set update.automatic install")?;
+    machine.hyper("settings set update.automatic restart")?;
+    wait_for_reset(machine)
+}
+
+/// A time zone in which it is between three and four at night now.
+fn zone_at_three() -> Result<String> {
+    let hours = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 3600;
+    // Hours east of Greenwich, from -9 to 14; the names of these zones count to the west.
+    let east = (27 - (hours % 24) as i32) % 24;
+    Ok(match if east > 14 { east - 24 } else { east } {
+        0 => "Etc/UTC".to_owned(),
+        east => format!("Etc/GMT{:+}", -east),
+    })
+}
+
+/// OVMF resets once by itself when its variables are new, and so does a release that was given up.
+fn forget_resets(machine: &mut Machine) -> Result<()> {
+    while machine.qmp().event("RESET", Instant::now())?.is_some() {}
+    Ok(())
+}
+
+fn wait_for_reset(machine: &mut Machine) -> Result<()> {
     machine.console().disconnect();
     let reset = machine.qmp().event("RESET", Instant::now() + LIMIT)?;
     ensure!(
@@ -194,15 +271,9 @@ pub fn given_up(
     // Whether the device resets a second time depends on how far the release comes; what runs in
     // the end does not.
     machine.console().disconnect();
-    let status = machine.wait_for("the release before to run again", |machine| {
-        let Ok(answer) = machine.console().run("update", LIMIT / 12) else {
-            return Ok(None);
-        };
-        let given_up = answer.output.contains(&format!("{runs} runs in slot"))
-            && answer
-                .output
-                .contains(&format!("{version} was tried and given up"));
-        Ok(given_up.then_some(answer.output))
+    let status = machine.wait_for_answer("update", |status| {
+        status.contains(&format!("{runs} runs in slot"))
+            && status.contains(&format!("{version} was tried and given up"))
     })?;
     ensure!(
         status.contains(reason)

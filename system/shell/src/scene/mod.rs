@@ -135,6 +135,8 @@ struct Inner {
     refresh: Timer,
     banner: Timer,
     consent: Timer,
+    /// What was told of releases.
+    release_told: RefCell<Option<release::News>>,
 }
 
 /// What the services have said.
@@ -199,6 +201,7 @@ impl Scene {
             refresh: Timer::default(),
             banner: Timer::default(),
             consent: Timer::default(),
+            release_told: RefCell::default(),
         }));
         SCENE.with(|current| *current.borrow_mut() = Rc::downgrade(&scene.0));
         scene.wire();
@@ -397,6 +400,7 @@ impl Scene {
             Update::Release(state) => {
                 self.0.known.borrow_mut().release = Some(*state);
                 self.present_release();
+                self.tell_release();
             }
             Update::Received(received) => {
                 self.0.known.borrow_mut().files.take_received(received);
@@ -657,9 +661,13 @@ impl Scene {
             Importance::Quiet => false,
         };
         drop(preferences);
-        if !wanted || self.0.navigation.borrow().is_locked() {
+        let navigation = self.0.navigation.borrow();
+        // Whoever looks at the page that it is about sees it there.
+        let seen = notifications::room(&newest.program);
+        if !wanted || navigation.is_locked() || (!seen.is_empty() && seen == navigation.rooms().0) {
             return;
         }
+        drop(navigation);
         let shade = self.0.window.global::<ui::Notifications<'_>>();
         shade.set_banner(self.note(&newest, true));
         shade.set_banner_shown(true);

@@ -41,7 +41,7 @@ pub enum PowerMenu {
 }
 
 /// Every room that there is; each other one is reached through `settings`.
-pub const ROOMS: [&str; 17] = [
+pub const ROOMS: [&str; 18] = [
     "settings",
     "display",
     "language",
@@ -59,6 +59,7 @@ pub const ROOMS: [&str; 17] = [
     "files",
     "send-files",
     "update",
+    "update-options",
 ];
 
 /// No deeper stack makes sense, whoever asks for it.

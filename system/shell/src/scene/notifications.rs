@@ -197,6 +197,15 @@ impl Notifications {
     }
 }
 
+/// The page that the notifications of a part of the system are about; empty where there is none.
+pub fn room(program: &str) -> &'static str {
+    match program {
+        "update" => "update",
+        "services" => "services",
+        _ => "",
+    }
+}
+
 /// At most so many bytes, cut between characters.
 fn clipped(mut text: String, most: usize) -> String {
     if text.len() > most {

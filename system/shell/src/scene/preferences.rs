@@ -29,6 +29,18 @@ pub const THEMES: [(Theme, &str); 3] = [
     (Theme::Dark, "dark"),
 ];
 
+/// The words of `update.automatic`, in the order of their rows.
+pub const AUTOMATIC: [&str; 4] = ["off", "tell", "install", "restart"];
+/// The words of `update.channel`, in the order of their rows.
+pub const CHANNELS: [&str; 3] = ["stable", "beta", "nightly"];
+
+/// Takes the place of a word; one of a later release changes nothing.
+fn place(words: &[&str], word: &str, to: &mut usize) {
+    if let Some(place) = words.iter().position(|other| *other == word) {
+        *to = place;
+    }
+}
+
 /// The settings that the screen follows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preferences {
@@ -60,6 +72,12 @@ pub struct Preferences {
     pub name: String,
     /// `network.enabled`
     pub network: bool,
+    /// `update.automatic`, as its place in [`AUTOMATIC`].
+    pub automatic: usize,
+    /// `update.channel`, as its place in [`CHANNELS`].
+    pub channel: usize,
+    /// `update.mirrors`
+    pub mirrors: Vec<String>,
 }
 
 impl Default for Preferences {
@@ -79,6 +97,9 @@ impl Default for Preferences {
             do_not_disturb: false,
             name: "HyperOS".into(),
             network: true,
+            automatic: 2,
+            channel: 0,
+            mirrors: Vec::new(),
         }
     }
 }
@@ -115,6 +136,9 @@ impl Preferences {
             ("notifications.do-not-disturb", Value::Boolean(on)) => self.do_not_disturb = *on,
             ("device.name", Value::Text(name)) => self.name.clone_from(name),
             ("network.enabled", Value::Boolean(on)) => self.network = *on,
+            ("update.automatic", Value::Text(word)) => place(&AUTOMATIC, word, &mut self.automatic),
+            ("update.channel", Value::Text(word)) => place(&CHANNELS, word, &mut self.channel),
+            ("update.mirrors", Value::Texts(mirrors)) => self.mirrors.clone_from(mirrors),
             _ => {}
         }
     }

@@ -174,6 +174,9 @@ impl Scene {
         global.set_brightness(preferences.brightness as f32);
         global.set_network_enabled(preferences.network);
         global.set_time_servers(preferences.time_servers.join(" ").into());
+        global.set_automatic(preferences.automatic as i32);
+        global.set_channel(preferences.channel as i32);
+        global.set_mirrors(preferences.mirrors.join(" ").into());
         self.0
             .window
             .global::<ui::Navigation<'_>>()
@@ -335,6 +338,7 @@ impl Scene {
             text: posted.notification.text.as_str().into(),
             when: self.when(posted.time).into(),
             urgent: posted.notification.importance == Importance::Urgent,
+            room: super::notifications::room(&posted.program).into(),
             leads,
         }
     }

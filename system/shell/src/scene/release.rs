@@ -1,6 +1,7 @@
 //! The releases of the system on the screen: the one that runs, and the way to a newer one.
 
 use super::Scene;
+use super::preferences::AUTOMATIC;
 use super::present::model;
 use super::updates::Request;
 use super::wire::Handle;
@@ -155,6 +156,29 @@ impl Scene {
         .clone()
     }
 
+    /// Says once what the owner should know of it, and takes it back when it is over.
+    pub(super) fn tell_release(&self) {
+        const PROGRAM: &str = "update";
+        const TAG: &str = "release";
+        let news = {
+            let known = self.0.known.borrow();
+            let Some(state) = &known.release else { return };
+            let preferences = self.0.preferences.borrow();
+            News::of(state, AUTOMATIC[preferences.automatic])
+        };
+        if self.0.release_told.replace(news.clone()) == news {
+            return;
+        }
+        let Some(news) = news else {
+            if self.0.notifications.book().withdraw(PROGRAM, TAG) {
+                self.present_notifications();
+            }
+            return;
+        };
+        let (title, text) = news.in_words(self.0.preferences.borrow().language);
+        self.0.notifications.say(PROGRAM, TAG, title, text, false);
+    }
+
     pub(super) fn wire_release(&self, scene: &Handle) {
         let global = self.0.window.global::<ui::Update<'_>>();
         let handle = scene.clone();
@@ -167,6 +191,87 @@ impl Scene {
         global.on_restart(move || {
             handle.with(|scene| scene.leave(ui::Leaving::Restart, Request::RestartIntoRelease));
         });
+    }
+}
+
+/// What the owner should know of releases without looking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// There is a newer one, which the device does not install by itself.
+    Available(String),
+    /// One is installed and waits for a restart; whether the device makes it at night.
+    Ready(String, bool),
+    /// One was tried and given up.
+    FellBack(String),
+}
+
+impl News {
+    fn of(state: &State, automatic: &str) -> Option<Self> {
+        match (&state.phase, &state.trial) {
+            (Phase::Ready(release), _) => {
+                Some(Self::Ready(release.version.clone(), automatic == "restart"))
+            }
+            (Phase::Available(release), _) if automatic == "tell" => {
+                Some(Self::Available(release.version.clone()))
+            }
+            (_, Some(trial)) if matches!(trial.outcome, Outcome::FellBack(_)) => {
+                Some(Self::FellBack(trial.version.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Its title and its text.
+    fn in_words(&self, language: Language) -> (String, String) {
+        let pick = |words: [String; 3]| words[language.index()].clone();
+        match self {
+            Self::Available(version) => (
+                pick([
+                    format!("HyperOS {version} is there"),
+                    format!("HyperOS {version} 已发布"),
+                    format!("Ya está HyperOS {version}"),
+                ]),
+                pick([
+                    "It can be installed while you use the device.".to_owned(),
+                    "安装时可以继续使用设备。".to_owned(),
+                    "Se puede instalar mientras usas el dispositivo.".to_owned(),
+                ]),
+            ),
+            Self::Ready(version, at_night) => (
+                pick([
+                    format!("HyperOS {version} is installed"),
+                    format!("HyperOS {version} 已安装"),
+                    format!("HyperOS {version} está instalado"),
+                ]),
+                if *at_night {
+                    pick([
+                        "It starts tonight while the screen is off, or when you restart."
+                            .to_owned(),
+                        "今晚熄屏后自动启用，或在你重启时启用。".to_owned(),
+                        "Arranca esta noche con la pantalla apagada, o cuando reinicies."
+                            .to_owned(),
+                    ])
+                } else {
+                    pick([
+                        "Restart the device to use it.".to_owned(),
+                        "重启设备即可使用。".to_owned(),
+                        "Reinicia el dispositivo para usarlo.".to_owned(),
+                    ])
+                },
+            ),
+            Self::FellBack(version) => (
+                pick([
+                    format!("HyperOS {version} did not come up well"),
+                    format!("HyperOS {version} 未能正常启动"),
+                    format!("HyperOS {version} no arrancó bien"),
+                ]),
+                pick([
+                    "The release before it runs again. Nothing of yours was lost.".to_owned(),
+                    "已恢复之前的版本，你的数据没有丢失。".to_owned(),
+                    "Vuelve a funcionar la versión anterior. No se perdió nada tuyo.".to_owned(),
+                ]),
+            ),
+        }
     }
 }
 

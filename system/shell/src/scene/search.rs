@@ -26,6 +26,7 @@ const TIME: [&str; 3] = ["Time", "时间", "Hora"];
 const NETWORK: [&str; 3] = ["Network", "网络", "Red"];
 const SETTINGS: [&str; 3] = ["Settings", "设置", "Ajustes"];
 const DEVICES: [&str; 3] = ["Devices", "设备", "Dispositivos"];
+const UPDATE: [&str; 3] = ["Update", "更新", "Actualización"];
 const ABOUT: [&str; 3] = ["About", "关于", "Información"];
 
 const fn entry(
@@ -42,7 +43,7 @@ const fn entry(
     }
 }
 
-const ENTRIES: [Entry; 25] = [
+const ENTRIES: &[Entry] = &[
     entry("display", DISPLAY, SETTINGS, "screen 屏幕"),
     entry(
         "display",
@@ -148,7 +149,7 @@ const ENTRIES: [Entry; 25] = [
     ),
     entry(
         "update",
-        ["Update", "更新", "Actualización"],
+        UPDATE,
         SETTINGS,
         "release version firmware upgrade versión 版本 升级",
     ),
@@ -157,6 +158,16 @@ const ENTRIES: [Entry; 25] = [
         ["Files", "文件", "Archivos"],
         SETTINGS,
         "received send share download recibidos enviar compartir 接收 发送 下载",
+    ),
+    entry(
+        "update-options",
+        [
+            "Automatic updates",
+            "自动更新",
+            "Actualizaciones automáticas",
+        ],
+        UPDATE,
+        "night restart channel beta mirror noche reinicio canal réplica 夜间 重启 渠道 镜像",
     ),
     entry(
         "devices",

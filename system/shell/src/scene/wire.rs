@@ -1,7 +1,7 @@
 //! What the person does, from the window's callbacks.
 
 use super::navigation::{Navigation, Panel, PowerMenu};
-use super::preferences::THEMES;
+use super::preferences::{AUTOMATIC, CHANNELS, THEMES};
 use super::search::search;
 use super::updates::Request;
 use super::words::LANGUAGES;
@@ -20,6 +20,20 @@ fn panel(of: ui::Panel) -> Option<Panel> {
         ui::Panel::Page => Some(Panel::Page),
         ui::Panel::None => None,
     }
+}
+
+/// What was typed as a list: texts with spaces, commas or lines between.
+fn listed(text: &str) -> Vec<String> {
+    text.split([' ', ',', '\n'])
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The word at a place of its list.
+fn word(words: &[&str], place: i32) -> Value {
+    let place = usize::try_from(place).unwrap_or(0).min(words.len() - 1);
+    Value::Text(words[place].into())
 }
 
 /// A scene that a callback may find gone.
@@ -237,12 +251,17 @@ impl Scene {
         global.on_set_zone(move |id| handle.set("time.zone", Value::Text(id.to_string())));
         let handle = scene.clone();
         global.on_set_time_servers(move |text| {
-            let servers = text.split([' ', ',', '\n']).filter(|name| !name.is_empty());
-            handle.set(
-                "time.servers",
-                Value::Texts(servers.map(str::to_owned).collect()),
-            );
+            handle.set("time.servers", Value::Texts(listed(&text)));
         });
+        let handle = scene.clone();
+        global.on_set_mirrors(move |text| {
+            handle.set("update.mirrors", Value::Texts(listed(&text)));
+        });
+        let handle = scene.clone();
+        global
+            .on_set_automatic(move |place| handle.set("update.automatic", word(&AUTOMATIC, place)));
+        let handle = scene.clone();
+        global.on_set_channel(move |place| handle.set("update.channel", word(&CHANNELS, place)));
         let handle = scene.clone();
         global.on_search_zones(move |typed| handle.with(|scene| scene.search_zones(&typed)));
     }
