@@ -1,6 +1,6 @@
 //! The service `update`: what it knows, what it is doing, and the interface to both.
 //!
-//! One piece of work ([`crate::work`]) at a time, on a thread of its own, for it reads, hashes and
+//! One piece of work at a time, on a thread of its own, for it reads, hashes and
 //! writes for long while the interface goes on answering.
 
 use std::path::{Path, PathBuf};
