@@ -97,20 +97,26 @@ async fn connect(
             .flatten()
             .map_err(unreachable)?;
     }
-    match answer {
-        CallAnswer::Open => {}
+    let answered = match answer {
+        CallAnswer::Open => None,
+        // No byte of a next call is read then: its program hears that nobody has, and asks anew.
+        CallAnswer::OpenForOne => Some(Meter::default()),
         CallAnswer::Refused(reason) => return Err(Error::Refused(reason)),
         CallAnswer::Asking => {
             let twice = "it says twice that the owner is asked";
             return Err(Error::Unreachable(twice.into()));
         }
-    }
+    };
     Ok(Box::new(move |socket| {
         Box::pin(async move {
             let _using = using;
             let (read, write) = socket.into_split();
             // The program's own service would not take more either; what it may do is bounded there.
-            pass_on(read, write, send, receive, None, std::future::pending()).await;
+            let ends = Ends {
+                bounds: None,
+                answered,
+            };
+            pass_on(read, write, send, receive, ends, std::future::pending()).await;
         })
     }))
 }
@@ -190,15 +196,24 @@ pub async fn serve(
     };
     // What a grant for one call allows is under way until this is dropped.
     let Admitted { verdict, one: _one } = admitted;
-    wire::write(&mut send, &CallAnswer::Open).await?;
+    let once = matches!(verdict, Verdict::Once(_));
+    let answer = if once {
+        CallAnswer::OpenForOne
+    } else {
+        CallAnswer::Open
+    };
+    wire::write(&mut send, &answer).await?;
     let (read, write) = socket.into_split();
-    let bounds = Bounds {
-        meter: Meter::default(),
-        bucket: Bucket::new(CALL_BURST, CALLS_A_SECOND),
-        calls_left: matches!(verdict, Verdict::Once(_)).then_some(1),
+    let ends = Ends {
+        bounds: Some(Bounds {
+            meter: Meter::default(),
+            bucket: Bucket::new(CALL_BURST, CALLS_A_SECOND),
+            calls_left: once.then_some(1),
+        }),
+        answered: None,
     };
     let not_allowed = until_not_allowed(node, link, &head.interface, verdict);
-    pass_on(read, write, send, receive, Some(bounds), not_allowed).await;
+    pass_on(read, write, send, receive, ends, not_allowed).await;
     Ok(())
 }
 
@@ -361,19 +376,27 @@ async fn admit(
         })
 }
 
+/// What ends a connection beside its ends.
+struct Ends {
+    /// Of what comes from the other device.
+    bounds: Option<Bounds>,
+    /// What comes from the other device are answers, and the first one is the last.
+    answered: Option<Meter>,
+}
+
 /// Passes bytes on in both directions until either end has no more, or `until` comes.
 async fn pass_on(
     read: OwnedReadHalf,
     write: OwnedWriteHalf,
     mut send: SendStream,
     mut receive: RecvStream,
-    bounds: Option<Bounds>,
+    ends: Ends,
     until: impl Future<Output = ()>,
 ) {
-    let once = bounds.as_ref().and_then(|bounds| bounds.calls_left);
+    let once = ends.bounds.as_ref().and_then(|bounds| bounds.calls_left);
     let once = once.map(|_| Meter::default());
     let ended = tokio::select! {
-        ended = to_socket(&mut receive, write, bounds) => ended,
+        ended = to_socket(&mut receive, write, ends) => ended,
         ended = from_socket(read, &mut send, once) => ended,
         () = until => Err(anyhow::anyhow!("it is not allowed any more")),
     };
@@ -417,13 +440,20 @@ impl Bounds {
 async fn to_socket(
     receive: &mut RecvStream,
     mut socket: OwnedWriteHalf,
-    mut bounds: Option<Bounds>,
+    mut ends: Ends,
 ) -> Result<()> {
     while let Some(piece) = receive.read_chunk(PIECE).await? {
-        if let Some(bounds) = &mut bounds {
+        if let Some(bounds) = &mut ends.bounds {
             bounds.count(&piece).await?;
         }
         socket.write_all(&piece).await?;
+        if let Some(meter) = &mut ends.answered
+            && meter.count_answers(&piece)? > 0
+        {
+            // Closed with the other half and not before: the kernel tells then what lies unread.
+            socket.forget();
+            return Ok(());
+        }
     }
     Ok(())
 }

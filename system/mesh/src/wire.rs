@@ -65,8 +65,10 @@ pub enum CallAnswer {
     Open,
     /// There is none, for this reason.
     Refused(String),
-    /// The owner is asked first. One of the other two follows.
+    /// The owner is asked first. One of the others follows.
     Asking,
+    /// As [`CallAnswer::Open`], for one call: the connection ends with the answer to it.
+    OpenForOne,
 }
 
 /// Asks the owner whether a device may call an interface of the device that sends this.
