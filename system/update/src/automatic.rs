@@ -218,6 +218,8 @@ impl Changes {
 impl Update {
     /// Asks the mirrors, and installs what they have if `extent` says so.
     async fn work_by_itself(&self, extent: Extent) -> Outcome {
+        // So that what was kept from before a restart counts only where it still holds.
+        self.look().await;
         let slots = match self.slots().await {
             Ok(slots) if slots.problem.is_some() => return Outcome::Nothing,
             // What runs is on trial itself, and the slot before it may be needed again.

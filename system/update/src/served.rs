@@ -192,7 +192,7 @@ impl Update {
         };
         let channel = channel(&self.0.bus).await;
         self.with(|state| {
-            self.settle(state, slot.as_deref());
+            self.settle(state, slot.as_deref(), trial.as_ref());
             let phase = match (&state.phase, unsupported) {
                 (_, Some(reason)) => wire::Phase::Unsupported(reason),
                 (Phase::Idle, None) => wire::Phase::Idle,
@@ -232,12 +232,18 @@ impl Update {
         })
     }
 
-    /// What was written to the other slot is still there after a restart, unless it runs by now.
-    fn settle(&self, state: &mut State, slot: Option<&str>) {
+    /// What was written to the other slot is still there after a restart, unless it runs by now or was
+    /// given up.
+    fn settle(&self, state: &mut State, slot: Option<&str>, trial: Option<&bus::slots::Trial>) {
         let Some(ready) = &state.kept.value().ready else {
             return;
         };
-        if Some(ready.slot.as_str()) == slot || ready.version == self.0.release.version {
+        // What was installed since this service began is wanted, also where it was given up before.
+        let before = matches!(state.phase, Phase::Idle);
+        if Some(ready.slot.as_str()) == slot
+            || ready.version == self.0.release.version
+            || (before && ready.was_given_up(trial))
+        {
             if let Err(error) = state.kept.update(|kept| kept.ready = None) {
                 tracing::warn!("{error}");
             }
@@ -315,6 +321,14 @@ impl Update {
 }
 
 impl Ready {
+    /// Whether this is what was tried last, and it did not hold.
+    fn was_given_up(&self, trial: Option<&bus::slots::Trial>) -> bool {
+        trial.is_some_and(|trial| {
+            matches!(trial.outcome, bus::slots::Outcome::FellBack(_))
+                && trial.version == self.version.to_string()
+        })
+    }
+
     fn describe(&self) -> wire::Release {
         wire::Release {
             version: self.version.to_string(),
@@ -449,4 +463,33 @@ pub(crate) fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis().try_into().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bus::slots::{Outcome, Trial};
+
+    #[test]
+    fn only_the_very_release_that_fell_back_was_given_up() {
+        let ready = Ready {
+            version: "0.3.0".parse().unwrap(),
+            channel: "stable".into(),
+            built: 0,
+            notes: String::new(),
+            size: 1,
+            source: "https://mirror.example".into(),
+            slot: "b".into(),
+        };
+        let trial = |version: &str, outcome| Trial {
+            slot: "b".into(),
+            version: version.into(),
+            outcome,
+        };
+        let fell_back = || Outcome::FellBack("it did not come up".into());
+        assert!(ready.was_given_up(Some(&trial("0.3.0", fell_back()))));
+        assert!(!ready.was_given_up(Some(&trial("0.2.0", fell_back()))));
+        assert!(!ready.was_given_up(Some(&trial("0.3.0", Outcome::Trying))));
+        assert!(!ready.was_given_up(None));
+    }
 }

@@ -277,7 +277,8 @@ pub fn given_up(
     })?;
     ensure!(
         status.contains(reason)
-            && status.contains(&format!("the firmware starts slot {slot} by itself")),
+            && status.contains(&format!("the firmware starts slot {slot} by itself"))
+            && !status.contains("is ready"),
         machine.evidence(&format!("not what was expected of {version}: {status}"))
     );
     machine.wait_for_page("lock")
