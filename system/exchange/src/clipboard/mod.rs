@@ -1,7 +1,7 @@
 //! The clipboard of the owner's devices: last writer wins, in memory, for ten minutes.
 //!
 //! [`board`] has the rules. This device tells what is copied on it to the owner's other devices that
-//! are reachable ([`spread`]), and when one of them becomes reachable the two compare what they have.
+//! are reachable (`spread`), and when one of them becomes reachable the two compare what they have.
 //!
 //! # What it promises
 //!
