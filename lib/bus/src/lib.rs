@@ -1,7 +1,7 @@
 //! Serve and call the interfaces of `wit/`.
 //!
 //! Every facility of the system is an interface in `wit/`, and each has a module here that is made
-//! from its text: [`settings`], [`following`], [`network`], [`names`], [`time`], [`notify`], [`services`],
+//! from its text: [`settings`], [`following`], [`network`], [`names`], [`time`], [`notify`], [`notices`], [`services`],
 //! [`power`], [`device`], [`screen`], [`beacon`], [`family`], [`naming`], [`pairing`], [`calls`], [`home`], [`replica`],
 //! [`grants`], [`questions`] and [`health`]. A module holds the interface's types, a function to call each of its
 //! functions, and a trait `Handler` with which to serve it.
@@ -103,6 +103,7 @@ pub mod fuzzing;
 mod incoming;
 mod invocation;
 mod limits;
+pub mod others;
 mod reply;
 mod server;
 mod serving;

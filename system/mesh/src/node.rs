@@ -103,7 +103,8 @@ impl Drop for OneCall {
 /// What one needs to be allowed what, where the log says nothing.
 ///
 /// The owner's devices may call what is shared at all, but for what would let a thief of one of them
-/// reach further; the devices that many people use may ask what the others are.
+/// reach further; the devices that many people use may ask what the others are, and tell the owner
+/// what stands on them.
 pub fn policy() -> Policy {
     let interfaces = |names: &[&str]| {
         names
@@ -113,7 +114,11 @@ pub fn policy() -> Policy {
     };
     Policy {
         sensitive: interfaces(&["hyper:services/services"]),
-        shared: interfaces(&["hyper:device/device", "hyper:state/replica"]),
+        shared: interfaces(&[
+            "hyper:device/device",
+            "hyper:state/replica",
+            "hyper:notify/notices",
+        ]),
         // It says there what it is; it reads nothing else there.
         guest: interfaces(&["hyper:state/replica"]),
     }

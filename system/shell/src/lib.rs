@@ -23,6 +23,7 @@ pub mod clipboard;
 pub mod desktop;
 pub mod display;
 pub mod input;
+pub mod notices;
 pub mod platform;
 pub mod scene;
 pub mod serve;
@@ -124,7 +125,8 @@ fn serve_in_background(scene: &Scene, ui: UiLoop) -> Result<()> {
         let result = service::run_until_ended(async || {
             let server = match bus::Server::from_environment() {
                 Ok(mut server) => {
-                    serve::fill(&mut server, &ui, notifications);
+                    let notices = serve::fill(&mut server, &ui, notifications);
+                    tokio::spawn(notices.with_family(bus::folder()));
                     Some(server)
                 }
                 // Started by hand: the screen shows, and nobody can call it.

@@ -1,4 +1,4 @@
-//! What the screen serves on the bus: `hyper:screen/screen`, `hyper:notify/notify` and its health.
+//! What the screen serves on the bus: `hyper:screen`, `hyper:notify` and its health.
 //!
 //! The bus has a thread of its own; every answer about the screen is given by the thread of the
 //! user interface, through its loop. So is the health: a user interface that hangs is unhealthy
@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::notices::Notices;
 use crate::platform::UiLoop;
 use crate::scene::Scene;
 use crate::scene::notifications::Notifications;
@@ -41,14 +42,17 @@ pub fn offer(scene: &Scene, screen: Rc<dyn Measured>) {
     RUNNING.with(|running| *running.borrow_mut() = Some((scene.clone(), screen)));
 }
 
-/// Puts everything that the shell serves into a server.
-pub fn fill(server: &mut bus::Server, ui: &UiLoop, notifications: Notifications) {
+/// Puts everything that the shell serves into a server. The notices are to be kept with the family.
+pub fn fill(server: &mut bus::Server, ui: &UiLoop, notifications: Notifications) -> Notices {
     server.serve(bus::screen::interface(Screen { ui: ui.clone() }));
     server.serve(bus::beacon::interface(Screen { ui: ui.clone() }));
+    let notices = Notices::new(notifications.clone());
     server.serve(bus::notify::interface(notifications));
+    server.serve(bus::notices::interface(notices.clone()));
     let heartbeat = Heartbeat::new();
     let ui = ui.clone();
     server.health(move || heartbeat.check(&ui));
+    notices
 }
 
 /// Whether the loop still comes round: each question sends a beat through it, and the beat before

@@ -869,7 +869,7 @@ fn a_release_is_told_once_and_a_tap_on_it_opens_its_page() {
         let book = notifications.book();
         let titles: Vec<_> = book
             .standing()
-            .map(|posted| posted.notification.title.clone())
+            .map(|standing| standing.posted.notification.title.clone())
             .collect();
         titles
     };
@@ -900,8 +900,9 @@ fn a_release_is_told_once_and_a_tap_on_it_opens_its_page() {
         .standing()
         .next()
         .unwrap()
+        .posted
         .id;
-    phone.scene.notifications().book().dismiss(id, None);
+    phone.scene.notifications().dismiss(id);
     phone.release(Phase::Ready(release.clone()));
     assert!(standing().is_empty());
     phone.release(Phase::Current);
@@ -934,6 +935,63 @@ fn a_notification_is_swiped_away_and_stays_in_the_history() {
         .drag((100.0, 150.0), (320.0, 152.0), Duration::from_millis(200));
     phone.screen.settle();
     assert_eq!(book(), (0, 1));
+}
+
+#[test]
+fn what_stands_on_another_device_is_shown_with_its_name() {
+    use bus::notify::{Importance, Notification, Posted};
+    let phone = Phone::new();
+    let notifications = phone.scene.notifications();
+    let devices = [("tv".to_owned(), "Living room TV".to_owned())];
+    notifications.know(&devices.into());
+    notifications.say(
+        "files",
+        "",
+        "A file arrived".into(),
+        "Picnic.jpg".into(),
+        false,
+    );
+    let posted = |id: u64, title: &str| Posted {
+        id,
+        program: "update".into(),
+        time: 0,
+        notification: Notification {
+            title: title.into(),
+            text: "Restart to use it.".into(),
+            importance: Importance::Normal,
+            tag: None,
+        },
+    };
+    let told = bus::notices::Standing {
+        run: 1,
+        notifications: vec![posted(1, "HyperOS 0.2.0 is installed")],
+    };
+    notifications.take("tv", told).unwrap();
+    phone.scene.apply(Update::Notifications);
+    phone.unlock();
+    phone
+        .screen
+        .drag((60.0, 10.0), (60.0, 560.0), Duration::from_millis(200));
+    phone.screen.settle();
+    phone.picture("notifications-elsewhere");
+    // The second card: it is swiped away, and its device is to hear of that.
+    phone
+        .screen
+        .drag((100.0, 270.0), (320.0, 272.0), Duration::from_millis(200));
+    phone.screen.settle();
+    assert_eq!(notifications.dismissed_of("tv"), (1, vec![1]));
+    assert_eq!(notifications.book().standing().count(), 1);
+    // A tap on one of another device leads to the devices.
+    let told = bus::notices::Standing {
+        run: 1,
+        notifications: vec![posted(2, "HyperOS 0.3.0 is installed")],
+    };
+    notifications.take("tv", told).unwrap();
+    phone.scene.apply(Update::Notifications);
+    phone.screen.settle();
+    phone.screen.tap(180.0, 270.0);
+    phone.screen.settle();
+    assert_eq!(phone.page(), "settings/devices");
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn with_screen<T: Send + 'static>(
             .unwrap();
         let serving = async {
             let mut server = bus::Server::bind(&bus, &[bus::screen::ID, bus::notify::ID]).unwrap();
-            serve::fill(&mut server, &ui, notifications);
+            let _alone = serve::fill(&mut server, &ui, notifications);
             let client = bus::Client::new(bus::Address::Here(bus.clone()));
             let calls = tokio::task::spawn_blocking(move || call(client));
             tokio::select! {

@@ -4,99 +4,40 @@
 //! copied here, always the newest; what was copied elsewhere the device there tells. When the other
 //! device becomes reachable the two compare what they have; it is enough that one of them begins.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bus::Reason;
 use bus::family::{Device, Role};
-use bus::{Address, Client, Reason};
-use futures::StreamExt as _;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use bus::others::{Other, with_others};
 
 use super::board::{Stamp, Taken};
 use super::{Clipboard, now};
 
-/// The pause before the family is asked again, or a device that did not take something; it doubles.
+/// The pause before a device is told again that did not take something; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Another device of the owner.
-struct Other {
-    online: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// Follows who belongs to the family, for as long as the service runs.
 pub async fn with_family(clipboard: Clipboard, bus: PathBuf) {
-    let client = Client::new(Address::Here(bus.clone()));
-    let mut others = HashMap::new();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match bus::family::watch(&client).await {
-            Ok(mut lists) => {
-                while let Some(Ok(devices)) = lists.next().await {
-                    pause = FIRST_PAUSE;
-                    know(&clipboard, &bus, &devices, &mut others);
-                }
-            }
-            Err(error) => tracing::debug!("asking who belongs to the family: {error}"),
+    let heard = |devices: &[Device]| {
+        if let Some(here) = devices.iter().find(|device| device.here) {
+            clipboard.board().name(&here.id);
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-/// Takes in who belongs to the family now.
-fn know(
-    clipboard: &Clipboard,
-    bus: &std::path::Path,
-    devices: &[Device],
-    others: &mut HashMap<String, Other>,
-) {
-    let Some(here) = devices.iter().find(|device| device.here) else {
-        // It belongs to no family, or to none any more.
-        others.clear();
-        return;
     };
-    clipboard.board().name(&here.id);
-    let is_other =
-        |device: &Device| here.role == Role::Owner && device.role == Role::Owner && !device.here;
-    others.retain(|id, _| {
-        devices
-            .iter()
-            .any(|device| device.id == *id && is_other(device))
-    });
-    for device in devices.iter().filter(|device| is_other(device)) {
-        let other = others.entry(device.id.clone()).or_insert_with(|| {
-            let online = watch::Sender::new(device.online);
-            let client = Client::new(Address::Device {
-                bus: bus.to_owned(),
-                device: device.id.clone(),
-            });
-            let begins = here.id < device.id;
-            let task = tokio::spawn(tell(clipboard.clone(), client, online.subscribe(), begins));
-            Other { online, task }
-        });
-        other
-            .online
-            .send_if_modified(|online| std::mem::replace(online, device.online) != device.online);
-    }
+    let wanted =
+        |here: &Device, other: &Device| here.role == Role::Owner && other.role == Role::Owner;
+    with_others(bus, heard, wanted, |other| tell(clipboard.clone(), other)).await;
 }
 
 /// Tells one device what is copied here, and compares with it when it becomes reachable.
-async fn tell(
-    clipboard: Clipboard,
-    client: Client,
-    mut online: watch::Receiver<bool>,
-    begins: bool,
-) {
+async fn tell(clipboard: Clipboard, other: Other) {
+    let Other {
+        client,
+        mut online,
+        begins,
+        ..
+    } = other;
     let mut changes = clipboard.changes.subscribe();
     // After a start this device knows nothing, and the other one does not see that it started.
     let mut compares = true;

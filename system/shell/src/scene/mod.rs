@@ -12,6 +12,7 @@
 //! - a slow or absent service never holds up a finger;
 //! - at rest it does nothing but turn the minute.
 
+pub mod book;
 mod family;
 mod files;
 mod grants;
@@ -610,11 +611,7 @@ impl Scene {
                 problem: service.problem.clone().unwrap_or_default(),
             }),
             State::Running | State::Waiting => {
-                let withdrawn = self
-                    .0
-                    .notifications
-                    .book()
-                    .withdraw("services", &service.name);
+                let withdrawn = self.0.notifications.withdraw("services", &service.name);
                 if withdrawn {
                     self.present_notifications();
                 }
@@ -635,7 +632,7 @@ impl Scene {
             Trouble::Service { name, .. } => ("services", name.clone()),
             Trouble::NotDone(_) => ("shell", "not-done".into()),
         };
-        let known = self.0.notifications.book().standing().any(|posted| {
+        let known = self.0.notifications.book().own().any(|posted| {
             posted.program == program
                 && posted.notification.tag.as_deref() == Some(&tag)
                 && posted.notification.text == text
@@ -651,11 +648,11 @@ impl Scene {
         use bus::notify::Importance;
         let preferences = self.0.preferences.borrow();
         let newest = self.0.notifications.book().standing().next().cloned();
-        let Some(newest) = newest.filter(|posted| posted.id > self.0.seen.get()) else {
+        let Some(newest) = newest.filter(|newest| newest.posted.id > self.0.seen.get()) else {
             return;
         };
-        self.0.seen.set(newest.id);
-        let wanted = match newest.notification.importance {
+        self.0.seen.set(newest.posted.id);
+        let wanted = match newest.posted.notification.importance {
             Importance::Urgent => true,
             Importance::Normal => !preferences.do_not_disturb,
             Importance::Quiet => false,
@@ -663,7 +660,7 @@ impl Scene {
         drop(preferences);
         let navigation = self.0.navigation.borrow();
         // Whoever looks at the page that it is about sees it there.
-        let seen = notifications::room(&newest.program);
+        let seen = notifications::room(&newest);
         if !wanted || navigation.is_locked() || (!seen.is_empty() && seen == navigation.rooms().0) {
             return;
         }

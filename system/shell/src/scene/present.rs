@@ -3,11 +3,12 @@
 //! Each function shows one kind of fact, from what is known, in the language of the screen; all of
 //! them run again when the language changes.
 
+use super::book::Standing;
 use super::navigation::{Panel, PowerMenu};
 use super::preferences::THEMES;
 use super::words::Language;
 use super::{Known, Scene};
-use bus::notify::{Importance, Posted};
+use bus::notify::Importance;
 use jiff::{Timestamp, Zoned};
 use slint::{ComponentHandle as _, ModelRc, SharedString, TimerMode, VecModel};
 use std::rc::Rc;
@@ -329,16 +330,22 @@ impl Scene {
     }
 
     /// A notification as a card.
-    pub(super) fn note(&self, posted: &Posted, leads: bool) -> ui::Note {
+    pub(super) fn note(&self, standing: &Standing, leads: bool) -> ui::Note {
         let language = self.0.preferences.borrow().language;
+        let posted = &standing.posted;
+        let program = language.program(&posted.program);
         ui::Note {
             id: i32::try_from(posted.id).unwrap_or(i32::MAX),
-            program: language.program(&posted.program).into(),
+            program: match &standing.origin {
+                Some(origin) => format!("{program} · {}", origin.name),
+                None => program,
+            }
+            .into(),
             title: posted.notification.title.as_str().into(),
             text: posted.notification.text.as_str().into(),
             when: self.when(posted.time).into(),
             urgent: posted.notification.importance == Importance::Urgent,
-            room: super::notifications::room(&posted.program).into(),
+            room: super::notifications::room(standing).into(),
             leads,
         }
     }
@@ -349,27 +356,26 @@ impl Scene {
         const MOST_ON_LOCK: usize = 3;
         let quiet = self.0.preferences.borrow().do_not_disturb;
         let book = self.0.notifications.book();
-        let mut last = String::new();
+        let mut last = None;
         let standing: Vec<ui::Note> = book
             .grouped()
             .into_iter()
-            .map(|posted| {
-                let leads = posted.program != last;
-                last.clone_from(&posted.program);
-                self.note(posted, leads)
+            .map(|standing| {
+                let leads = last.replace(standing.group()) != Some(standing.group());
+                self.note(standing, leads)
             })
             .collect();
         let on_lock: Vec<ui::Note> = book
             .standing()
-            .filter(|posted| match posted.notification.importance {
+            .filter(|standing| match standing.posted.notification.importance {
                 Importance::Urgent => true,
                 Importance::Normal => !quiet,
                 Importance::Quiet => false,
             })
             .take(MOST_ON_LOCK)
-            .map(|posted| self.note(posted, true))
+            .map(|standing| self.note(standing, true))
             .collect();
-        let history: Vec<ui::Note> = book.history().map(|p| self.note(p, true)).collect();
+        let history: Vec<ui::Note> = book.history().map(|s| self.note(s, true)).collect();
         drop(book);
         let global = self.0.window.global::<ui::Notifications<'_>>();
         global.set_standing(model(standing));

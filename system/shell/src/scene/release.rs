@@ -170,7 +170,7 @@ impl Scene {
             return;
         }
         let Some(news) = news else {
-            if self.0.notifications.book().withdraw(PROGRAM, TAG) {
+            if self.0.notifications.withdraw(PROGRAM, TAG) {
                 self.present_notifications();
             }
             return;

@@ -168,14 +168,14 @@ impl Scene {
         global.on_dismiss(move |id| {
             handle.with(|scene| {
                 let id = u64::try_from(id).unwrap_or(0);
-                scene.0.notifications.book().dismiss(id, None);
+                scene.0.notifications.dismiss(id);
                 scene.present_notifications();
             });
         });
         let handle = scene.clone();
         global.on_clear(move || {
             handle.with(|scene| {
-                scene.0.notifications.book().clear();
+                scene.0.notifications.clear();
                 scene.present_notifications();
             });
         });
