@@ -1,10 +1,12 @@
-//! Checks of a whole device that share one start of it.
+//! Checks of a whole device.
 //!
-//! Starting a machine is what takes long, so the checks of a file here run one after the other on
-//! the same one, in the order in which they are listed; those that need a machine of their own
-//! start it. To add a check, write `fn name(phone: &mut Shared) -> Result<()>` in the module that
-//! it belongs to, or in a new one, and list it below. A check says in its name what must hold and
-//! leaves the device as it found it: awake, unlocked or not, with every service running.
+//! Starting a machine is what takes long, so most checks run one after the other on the same one, in
+//! the order in which they are listed. Beside these, one after the other too, run those that start
+//! machines of their own: an emulated machine keeps one processor busy, and there are two.
+//!
+//! To add a check, write `fn name(phone: &mut Shared) -> Result<()>` in the module that it belongs
+//! to, or in a new one, and list it below. A check says in its name what must hold and leaves the
+//! device that it shares as it found it: awake, unlocked or not, with every service running.
 //!
 //! What fails leaves the console log and a picture of the screen, and says where.
 
@@ -22,19 +24,22 @@ mod walk;
 mod wire;
 
 use std::{
+    panic::{self, AssertUnwindSafe},
     process::ExitCode,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
 };
 
+use anyhow::anyhow;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use self::shared::Shared;
 
-/// A check of the shared device.
-type Check = fn(&mut Shared) -> anyhow::Result<()>;
+/// A check, by its name.
+type Check = (&'static str, fn(&mut Shared) -> anyhow::Result<()>);
 
-/// In this order. What ends the device stands last.
-const CHECKS: &[(&str, Check)] = &[
+/// Checks of the shared device, in this order. What ends it stands last.
+const ON_THE_SHARED_DEVICE: &[Check] = &[
     (
         "firmware_starts_the_device_to_its_lock_screen",
         lifecycle::starts_to_the_lock_screen,
@@ -104,6 +109,14 @@ const CHECKS: &[(&str, Check)] = &[
         lifecycle::settings_survive_a_restart,
     ),
     (
+        "the_device_shuts_down_within_its_deadline_and_leaves_its_data_clean",
+        lifecycle::shuts_down_clean,
+    ),
+];
+
+/// Checks that start machines of their own, in this order.
+const ON_THEIR_OWN: &[Check] = &[
+    (
         "a_flipped_byte_in_the_file_system_is_refused",
         root::flipped_data_is_refused,
     ),
@@ -143,27 +156,55 @@ const CHECKS: &[(&str, Check)] = &[
         "pc_shows_itself_on_the_framebuffer_of_the_firmware_when_no_driver_binds",
         pc::shows_itself_without_a_driver,
     ),
-    (
-        "the_device_shuts_down_within_its_deadline_and_leaves_its_data_clean",
-        lifecycle::shuts_down_clean,
-    ),
 ];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // One device, one check at a time.
+    // Each list in its order.
     arguments.test_threads = Some(1);
-    let device = Arc::new(Mutex::new(Shared::new()));
-    let trials = CHECKS
-        .iter()
-        .map(|&(name, check)| {
-            let device = Arc::clone(&device);
-            Trial::test(name, move || {
-                // A check that panicked has failed; the next finds out for itself how the device is.
-                let mut device = device.lock().unwrap_or_else(PoisonError::into_inner);
-                check(&mut device).map_err(|error| Failed::from(format!("{error:#}")))
-            })
+    let device = Arc::new(Mutex::new(Shared::new("device")));
+    let shared = ON_THE_SHARED_DEVICE.iter().map(|&(name, check)| {
+        let device = Arc::clone(&device);
+        Trial::test(name, move || {
+            // A check that panicked has failed; the next finds out for itself how the device is.
+            let mut device = device.lock().unwrap_or_else(PoisonError::into_inner);
+            failed(check(&mut device))
         })
-        .collect();
+    });
+    let mut begun = Vec::new();
+    let own = ON_THEIR_OWN.iter().map(|&(name, check)| {
+        let (sender, receiver) = mpsc::channel();
+        if !arguments.list && is_selected(&arguments, name) {
+            begun.push((check, sender));
+        }
+        Trial::test(name, move || {
+            let ended = receiver.recv();
+            failed(ended.unwrap_or_else(|_| Err(anyhow!("it was not run"))))
+        })
+    });
+    let trials = shared.chain(own).collect();
+    // The trials of these come last, and only tell what came of them.
+    thread::spawn(move || {
+        let mut machines = Shared::new("device-for-copies");
+        for (check, sender) in begun {
+            let checked = panic::catch_unwind(AssertUnwindSafe(|| check(&mut machines)));
+            let ended = checked.unwrap_or_else(|_| Err(anyhow!("it panicked, as is said above")));
+            // Nobody waits any more only when the program is ending.
+            let _ = sender.send(ended);
+        }
+    });
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn failed(ended: anyhow::Result<()>) -> Result<(), Failed> {
+    ended.map_err(|error| Failed::from(format!("{error:#}")))
+}
+
+/// Whether a check is among those that were asked for, as `libtest_mimic` decides it.
+fn is_selected(arguments: &Arguments, name: &str) -> bool {
+    let matches = |filter: &String| match arguments.exact {
+        true => name == filter,
+        false => name.contains(filter.as_str()),
+    };
+    arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
 }

@@ -1,4 +1,4 @@
-//! The device that the checks share, started when the first of them asks for it.
+//! The device that checks share, started when the first of them asks for it.
 
 use std::{
     fs,
@@ -18,14 +18,17 @@ const CAPTURE: &str = "wire.pcap";
 
 /// The device, and what it was made from.
 pub struct Shared {
+    /// The folder of what it is made from.
+    name: &'static str,
     phone: Option<Phone>,
     machine: Option<Machine>,
 }
 
 impl Shared {
-    /// Nothing is built or started yet.
-    pub fn new() -> Self {
+    /// Nothing is built or started yet. What it is made from is put in a folder of that name.
+    pub fn new(name: &'static str) -> Self {
         Self {
+            name,
             phone: None,
             machine: None,
         }
@@ -43,7 +46,7 @@ impl Shared {
     /// What the device is made from.
     pub fn phone(&mut self) -> Result<&Phone> {
         if self.phone.is_none() {
-            self.phone = Some(Phone::new(&Self::folder("device")?).context("building the phone")?);
+            self.phone = Some(Phone::new(&Self::folder(self.name)?).context("building the phone")?);
         }
         self.phone.as_ref().context("the phone was just built")
     }
@@ -55,7 +58,7 @@ impl Shared {
             None => false,
         };
         if !running {
-            let folder = Self::folder("device/machine")?;
+            let folder = Self::folder(&format!("{}/machine", self.name))?;
             let phone = self.phone()?;
             let mut options = Options::new(&phone.image, &phone.disk, &folder)?;
             options
