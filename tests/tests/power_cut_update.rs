@@ -53,7 +53,7 @@ fn cut(phone: impl FnOnce(&std::path::Path) -> anyhow::Result<Phone>, cuts: usiz
 #[test]
 fn a_device_can_be_started_after_every_cut_of_an_update() {
     let cuts = std::env::var("POWER_CUTS")
-        .map_or(200, |count| count.parse().expect("POWER_CUTS is a number"));
+        .map_or(100, |count| count.parse().expect("POWER_CUTS is a number"));
     let outcome = cut(Phone::new, cuts);
     for failure in &outcome.failures {
         println!("{failure}");
