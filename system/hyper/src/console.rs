@@ -3,6 +3,8 @@
 //! How a development image is reached from outside: the virtio-serial port named
 //! [`PORT`] carries lines in, and for each line what its command printed and then `[exit N]`. A
 //! command that follows something ends when the next line arrives; an empty line does just that.
+//! A line that begins with `#` is a mark, which is answered by `[mark …]` with what follows the sign:
+//! who connects sends one of its own, and what comes before that was for somebody who left.
 //!
 //! Words are split as a shell does, quotes included, and nothing else: there is no shell here.
 
@@ -136,6 +138,11 @@ async fn run_line(
     out: &mut impl Write,
     lines: &mut mpsc::Receiver<String>,
 ) -> io::Result<(Option<u8>, Option<String>)> {
+    if let Some(mark) = line.strip_prefix('#') {
+        writeln!(out, "[mark {mark}]")?;
+        out.flush()?;
+        return Ok((None, None));
+    }
     let Some(words) = shlex::split(line) else {
         writeln!(out, "hyper: a quote that is not closed")?;
         return Ok((Some(2), None));
@@ -217,7 +224,7 @@ mod tests {
 
     #[test]
     fn each_line_is_answered_with_what_it_printed_and_its_status() {
-        let input = "api power\n\nhyper api nothing\ncall 'settings.get\nfrobnicate\n";
+        let input = "api power\n\nhyper api nothing\n#7\ncall 'settings.get\nfrobnicate\n";
         let mut out = Vec::new();
         serve(
             BufReader::new(io::Cursor::new(input)),
@@ -228,11 +235,11 @@ mod tests {
         let out = String::from_utf8(out).unwrap();
         let statuses: Vec<_> = out
             .lines()
-            .filter(|line| line.starts_with("[exit"))
+            .filter(|line| line.starts_with("[exit") || line.starts_with("[mark"))
             .collect();
         assert_eq!(
             statuses,
-            ["[exit 0]", "[exit 1]", "[exit 2]", "[exit 2]"],
+            ["[exit 0]", "[exit 1]", "[mark 7]", "[exit 2]", "[exit 2]"],
             "{out}"
         );
         assert!(out.contains("power-off: func();"), "{out}");

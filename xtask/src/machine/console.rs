@@ -1,14 +1,18 @@
 //! The console of a running device: command lines of `hyper`, run there.
 //!
 //! Development images have a service that reads lines from a virtio port, runs each as a `hyper`
-//! command line, prints what it prints, and ends with a line `[exit N]`.
+//! command line, prints what it prints, and ends with a line `[exit N]`. A question that was given up
+//! may still be answered, to whoever is connected then: so a connection begins with a mark, and what is
+//! read before the mark comes back is left.
 
 use std::{
     path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 
 use super::lines::Lines;
 
@@ -52,19 +56,22 @@ impl Console {
         limit: Duration,
         mut print: impl FnMut(&str),
     ) -> Result<i32> {
+        let deadline = Instant::now() + limit;
+        let late = || {
+            anyhow!(
+                "the device has not answered {line:?} within {} s",
+                limit.as_secs()
+            )
+        };
+        // The connection is kept only while both sides agree on what was answered.
         let mut lines = match self.lines.take() {
             Some(lines) => lines,
-            None => Lines::connect(&self.socket)?,
+            None => begin(&self.socket, deadline)?.ok_or_else(late)?,
         };
         lines.send(line)?;
-        let deadline = Instant::now() + limit;
-        // The connection is kept only while both sides agree on what was answered.
         loop {
             match lines.next(deadline)? {
-                None => bail!(
-                    "the device has not answered {line:?} within {} s",
-                    limit.as_secs()
-                ),
+                None => return Err(late()),
                 Some(text) => match exit_code(&text) {
                     Some(code) => {
                         self.lines = Some(lines);
@@ -96,6 +103,22 @@ impl Console {
     }
 }
 
+/// Connects, and reads up to the mark of this connection; none when that does not come by the deadline.
+fn begin(socket: &Path, deadline: Instant) -> Result<Option<Lines>> {
+    static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+    let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+    let mark = format!("{}-{number}", process::id());
+    let mut lines = Lines::connect(socket)?;
+    lines.send(&format!("#{mark}"))?;
+    let answer = format!("[mark {mark}]");
+    while let Some(line) = lines.next(deadline)? {
+        if line == answer {
+            return Ok(Some(lines));
+        }
+    }
+    Ok(None)
+}
+
 /// The number in `[exit N]`.
 fn exit_code(line: &str) -> Option<i32> {
     line.strip_prefix("[exit ")?.strip_suffix(']')?.parse().ok()
@@ -118,8 +141,13 @@ mod tests {
         let device = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            // What somebody asked who left.
+            write!(stream, "late\n[exit 0]\n[mark 1]\n").unwrap();
             while let Some(Ok(line)) = lines.next() {
-                write!(stream, "you said {line}\r\n[exit soon]\n[exit 3]\n").unwrap();
+                match line.strip_prefix('#') {
+                    Some(mark) => writeln!(stream, "[mark {mark}]").unwrap(),
+                    None => write!(stream, "you said {line}\r\n[exit soon]\n[exit 3]\n").unwrap(),
+                }
             }
         });
         let mut console = Console::new(folder.path());
