@@ -204,7 +204,8 @@ impl Language {
         match program {
             "services" => self.pick(["Services", "服务", "Servicios"]).into(),
             "settings" => self.pick(["Settings", "设置", "Ajustes"]).into(),
-            "mesh" => self.pick(["Devices", "设备", "Dispositivos"]).into(),
+            "files" => self.pick(["Files", "文件", "Archivos"]).into(),
+            "mesh" | "state" => self.pick(["Devices", "设备", "Dispositivos"]).into(),
             "update" => self.pick(["Update", "更新", "Actualización"]).into(),
             "network" => self.pick(["Network", "网络", "Red"]).into(),
             "time" => self.pick(["Time", "时间", "Hora"]).into(),
