@@ -15,6 +15,8 @@
 //! # Promises
 //!
 //! - Nothing but a confirmed boot changes what the firmware starts by default.
+//! - A partition counts as a slot's only on the disk that the system was started from, whatever those on
+//!   a stick are called.
 //! - A device whose firmware did not start this disk is told so instead of being updated.
 //! - None of this stands in the way of a start: the firmware is first asked when the services run.
 
@@ -41,8 +43,8 @@ use firmware::Firmware;
 use variables::Variables;
 
 use crate::boot::mount::{KERNEL_FILES, mount_kernel};
-use crate::device::partition;
 use crate::device::uevent::UeventSocket;
+use crate::device::{partition, stick};
 use crate::log::Level;
 use crate::sandbox::Place;
 use crate::system::SharedLog;
@@ -323,9 +325,12 @@ fn open_firmware(running: Slot) -> Result<Firmware> {
     )
     .context("mounting the firmware's variables")?;
     let events = UeventSocket::open()?;
+    let disk = stick::system_disk()
+        .context("the root that runs is on no disk that has slots: it was not verified")?;
     let esp = |slot: Slot| {
         let node = partition::find(
             &format!("esp-{slot}"),
+            Some(disk),
             &events,
             Instant::now() + PARTITION_WAIT,
         )?;

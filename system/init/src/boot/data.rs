@@ -8,8 +8,8 @@ use rustix::mount::MountFlags;
 
 use super::mount::{KERNEL_FILES, mount};
 use super::superblock::{self, Found};
-use crate::device::partition;
 use crate::device::uevent::UeventSocket;
+use crate::device::{partition, stick};
 use crate::fatal;
 
 /// The disk is there already, for the root came from it: this is for a `/data` on another one.
@@ -28,7 +28,13 @@ pub const FOLDER: &str = "/data";
 /// # Errors
 /// When not even memory can be mounted there.
 pub fn mount_data(events: &UeventSocket) -> Result<Option<String>> {
-    let found = partition::find("data", events, Instant::now() + LONGEST_WAIT);
+    // That of the disk which the system was started from, whatever is plugged in.
+    let own = stick::system_disk()
+        .and_then(|disk| partition::find("data", Some(disk), events, Instant::now()).ok());
+    let found = match own {
+        Some(node) => Ok(node),
+        None => partition::find("data", None, events, Instant::now() + LONGEST_WAIT),
+    };
     let mounted = found.and_then(|node| {
         match superblock::mend(&node) {
             Ok(Found::Mended) => fatal::say("the superblock of /data was torn, and is mended"),

@@ -61,6 +61,7 @@ pub fn run() -> Result<()> {
     let slot = command_line.slot.as_deref().unwrap_or("a");
     let root = partition::find(
         &format!("root-{slot}"),
+        None,
         &events,
         Instant::now() + LONGEST_WAIT,
     )

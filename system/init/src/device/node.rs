@@ -88,7 +88,10 @@ impl Node {
                 }
                 Path::new("virtio-ports").join(port)
             }
-            DeviceGroup::Slots => super::slot::name(device, super::slot::running())?,
+            DeviceGroup::Slots => {
+                let (slot, disk) = (super::slot::running(), super::stick::system_disk());
+                super::slot::name(device, slot, disk)?
+            }
             DeviceGroup::Sticks if super::stick::is_one(device, super::stick::system_disk()) => {
                 super::stick::path(name)
             }

@@ -7,25 +7,40 @@ use anyhow::{Context as _, Result, bail};
 
 use super::uevent::{self, Received, UeventSocket};
 
-/// Finds the node of the partition called `name`, waiting for its disk to appear.
+/// A partition that has a name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Named {
+    name: String,
+    /// Below `/dev`.
+    node: PathBuf,
+    /// The disk that it is on, as its folder of `/sys/devices`.
+    disk: PathBuf,
+}
+
+/// Finds the node of the partition called `name`, waiting for its disk to appear. Where a `disk` is
+/// named, as its folder of `/sys/devices`, only on that one: what somebody plugs in may have
+/// partitions of any name.
 ///
 /// # Errors
 /// When there is no such partition by `deadline`; the error lists those that there are.
-pub fn find(name: &str, events: &UeventSocket, deadline: Instant) -> Result<PathBuf> {
+pub fn find(
+    name: &str,
+    disk: Option<&Path>,
+    events: &UeventSocket,
+    deadline: Instant,
+) -> Result<PathBuf> {
     let mut look = true;
     loop {
-        if look
-            && let Some(node) = present(Path::new("/sys/class/block"))?
-                .into_iter()
-                .find_map(|(partition, node)| (partition == name).then_some(node))
-        {
+        if look && let Some(node) = of(name, disk, present(Path::new("/sys/class/block"))?) {
             return Ok(node);
         }
         look = false;
         while let Some(received) = events.receive()? {
             match received {
                 Received::Event(event) if event.get("PARTNAME") == Some(name) => {
+                    let path = Path::new("/sys").join(event.path.trim_start_matches('/'));
                     if event.action != "remove"
+                        && disk.is_none_or(|disk| path.parent() == Some(disk))
                         && let Some(node) = event.get("DEVNAME")
                     {
                         return Ok(Path::new("/dev").join(node));
@@ -37,11 +52,15 @@ pub fn find(name: &str, events: &UeventSocket, deadline: Instant) -> Result<Path
         }
         if !look && !events.wait(deadline)? {
             let names = present(Path::new("/sys/class/block"))?;
-            let names: Vec<_> = names.into_iter().map(|(name, _)| name).collect();
+            let names: Vec<_> = names.into_iter().map(|named| named.name).collect();
             match names.as_slice() {
                 [] => bail!("no disk with named partitions appeared while waiting for `{name}`"),
                 _ => bail!(
-                    "no partition is called `{name}`; there are {}",
+                    "no partition{} is called `{name}`; there are {}",
+                    disk.map_or(String::new(), |disk| format!(
+                        " of the disk {}",
+                        disk.display()
+                    )),
                     names.join(", ")
                 ),
             }
@@ -49,8 +68,15 @@ pub fn find(name: &str, events: &UeventSocket, deadline: Instant) -> Result<Path
     }
 }
 
-/// The named partitions that there are, with their nodes, in the order of names.
-fn present(class: &Path) -> Result<Vec<(String, PathBuf)>> {
+/// The node of the one that is called so, on that disk if one is named.
+fn of(name: &str, disk: Option<&Path>, present: Vec<Named>) -> Option<PathBuf> {
+    let mut named = present.into_iter().filter(|named| named.name == name);
+    let found = named.find(|named| disk.is_none_or(|disk| named.disk == disk))?;
+    Some(found.node)
+}
+
+/// The named partitions that there are, in the order of names.
+fn present(class: &Path) -> Result<Vec<Named>> {
     let mut partitions = Vec::new();
     let entries = std::fs::read_dir(class)
         .with_context(|| format!("listing the disks in {}", class.display()))?;
@@ -61,7 +87,12 @@ fn present(class: &Path) -> Result<Vec<(String, PathBuf)>> {
         };
         let values = uevent::parse_file(&text);
         if let (Some(name), Some(node)) = (values.get("PARTNAME"), values.get("DEVNAME")) {
-            partitions.push((name.clone(), Path::new("/dev").join(node)));
+            let device = std::fs::canonicalize(entry.path()).unwrap_or_default();
+            partitions.push(Named {
+                name: name.clone(),
+                node: Path::new("/dev").join(node),
+                disk: device.parent().unwrap_or(&device).to_owned(),
+            });
         }
     }
     partitions.sort();
@@ -72,23 +103,59 @@ fn present(class: &Path) -> Result<Vec<(String, PathBuf)>> {
 mod tests {
     use super::*;
 
+    /// A folder of block devices as in `/sys`, some of them partitions with a name.
+    fn devices(folder: &Path, partitions: &[(&str, &str, &str)]) -> PathBuf {
+        let class = folder.join("class/block");
+        std::fs::create_dir_all(&class).unwrap();
+        for (disk, partition, text) in partitions {
+            let device = folder.join("devices").join(disk).join(partition);
+            std::fs::create_dir_all(&device).unwrap();
+            std::fs::write(device.join("uevent"), text).unwrap();
+            let name = device.file_name().unwrap();
+            std::os::unix::fs::symlink(&device, class.join(name)).unwrap();
+        }
+        class
+    }
+
     #[test]
     fn partitions_are_listed_by_name() {
-        let class = tempfile::tempdir().unwrap();
-        for (disk, text) in [
-            ("vda", "MAJOR=254\nDEVNAME=vda\nDEVTYPE=disk\n"),
-            ("vda2", "DEVNAME=vda2\nDEVTYPE=partition\nPARTNAME=root-a\n"),
-            ("vda1", "DEVNAME=vda1\nDEVTYPE=partition\nPARTNAME=esp-a\n"),
-        ] {
-            std::fs::create_dir(class.path().join(disk)).unwrap();
-            std::fs::write(class.path().join(disk).join("uevent"), text).unwrap();
-        }
-        assert_eq!(
-            present(class.path()).unwrap(),
-            [
-                ("esp-a".to_owned(), PathBuf::from("/dev/vda1")),
-                ("root-a".to_owned(), PathBuf::from("/dev/vda2")),
-            ]
+        let folder = tempfile::tempdir().unwrap();
+        let folder = std::fs::canonicalize(folder.path()).unwrap();
+        let class = devices(
+            &folder,
+            &[
+                ("vda", "", "MAJOR=254\nDEVNAME=vda\nDEVTYPE=disk\n"),
+                ("vda", "vda2", "DEVNAME=vda2\nPARTNAME=root-a\n"),
+                ("vda", "vda1", "DEVNAME=vda1\nPARTNAME=esp-a\n"),
+            ],
         );
+        let named = |name: &str, node: &str| Named {
+            name: name.to_owned(),
+            node: node.into(),
+            disk: folder.join("devices/vda"),
+        };
+        assert_eq!(
+            present(&class).unwrap(),
+            [named("esp-a", "/dev/vda1"), named("root-a", "/dev/vda2")]
+        );
+    }
+
+    #[test]
+    fn what_is_plugged_in_is_not_taken_for_a_slot_whatever_it_is_called() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = std::fs::canonicalize(folder.path()).unwrap();
+        let class = devices(
+            &folder,
+            &[
+                ("usb1/sda", "sda1", "DEVNAME=sda1\nPARTNAME=esp-b\n"),
+                ("usb1/sda", "sda2", "DEVNAME=sda2\nPARTNAME=root-c\n"),
+                ("virtio1/vda", "vda3", "DEVNAME=vda3\nPARTNAME=esp-b\n"),
+            ],
+        );
+        let ours = folder.join("devices/virtio1/vda");
+        let find = |name: &str, disk| of(name, disk, present(&class).unwrap());
+        assert_eq!(find("esp-b", Some(&ours)), Some("/dev/vda3".into()));
+        assert_eq!(find("root-c", Some(&ours)), None);
+        assert_eq!(find("root-c", None), Some("/dev/sda2".into()));
     }
 }

@@ -7,7 +7,8 @@
 //! | `slots/other-root` | the root partition of the other slot |
 //! | `slots/other-esp` | its boot partition |
 //!
-//! Neither the partition of the root that runs nor `/data` is among them, so that no mistake of
+//! Only partitions of the disk that the system was started from are meant: a stick may have partitions
+//! of the same names. Neither the partition of the root that runs nor `/data` is among them, so that no mistake of
 //! whoever is given these nodes can reach them.
 
 use std::path::{Path, PathBuf};
@@ -26,8 +27,9 @@ pub fn running() -> Option<Slot> {
     })
 }
 
-/// What a block device is called here, when `running` runs; none for any other device.
-pub fn name(device: &Path, running: Option<Slot>) -> Option<PathBuf> {
+/// What a block device is called here, when `running` runs from the disk `system`, which is its folder
+/// of `/sys/devices`; none for any other device.
+pub fn name(device: &Path, running: Option<Slot>, system: Option<&Path>) -> Option<PathBuf> {
     let running = running?;
     if let Ok(mapped) = std::fs::read_to_string(device.join("dm/name")) {
         return (mapped.trim() == "root").then(|| "slots/root".into());
@@ -35,6 +37,10 @@ pub fn name(device: &Path, running: Option<Slot>) -> Option<PathBuf> {
     let text = std::fs::read_to_string(device.join("uevent")).ok()?;
     let values = uevent::parse_file(&text);
     let other = running.other();
+    let place = std::fs::canonicalize(device).ok()?;
+    if place.parent() != Some(system?) {
+        return None;
+    }
     let name = match values.get("PARTNAME")?.as_str() {
         name if name == format!("esp-{running}") => "slots/esp",
         name if name == format!("esp-{other}") => "slots/other-esp",
@@ -54,16 +60,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_other_slot_may_be_written() {
+    fn only_the_other_slot_of_the_own_disk_may_be_written() {
         let folder = tempfile::tempdir().unwrap();
-        let device = |partition: &str| {
-            let device = folder.path().join(partition);
+        let folder = std::fs::canonicalize(folder.path()).unwrap();
+        let (system, stick) = (folder.join("virtio1/vda"), folder.join("usb1/sda"));
+        let device = |disk: &Path, partition: &str| {
+            let device = disk.join(partition);
             std::fs::create_dir_all(&device).unwrap();
             std::fs::write(device.join("uevent"), format!("PARTNAME={partition}\n")).unwrap();
             device
         };
         let named = |partition: &str, running: Slot| {
-            let name = name(&device(partition), Some(running))?;
+            // A stick with partitions that are called as ours are is none of ours.
+            let plugged = device(&stick, partition);
+            assert_eq!(name(&plugged, Some(running), Some(&system)), None);
+            let name = name(&device(&system, partition), Some(running), Some(&system))?;
             let writable = may_be_written(&name);
             Some((name.to_string_lossy().into_owned(), writable))
         };
@@ -84,14 +95,21 @@ mod tests {
                 node("slots/other-root", true)
             );
         }
+        let root = device(&system, "root-b");
         assert_eq!(
-            name(&device("root-b"), None),
+            name(&root, None, Some(&system)),
             None,
             "nobody knows which slot runs"
         );
-        let mapped = folder.path().join("dm-0");
+        assert_eq!(
+            name(&root, Some(Slot::A), None),
+            None,
+            "nobody knows which disk runs"
+        );
+        let mapped = folder.join("dm-0");
         std::fs::create_dir_all(mapped.join("dm")).unwrap();
         std::fs::write(mapped.join("dm/name"), "root\n").unwrap();
-        assert_eq!(name(&mapped, Some(Slot::A)), Some("slots/root".into()));
+        let found = name(&mapped, Some(Slot::A), Some(&system));
+        assert_eq!(found, Some("slots/root".into()));
     }
 }
