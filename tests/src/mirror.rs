@@ -38,6 +38,7 @@ struct Shared {
     folder: PathBuf,
     manner: Mutex<Manner>,
     sent: AtomicU64,
+    sent_in_all: AtomicU64,
 }
 
 impl Mirror {
@@ -48,12 +49,22 @@ impl Mirror {
     /// Fails when there is no port to listen on.
     pub fn start(folder: &Path) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("listening for a mirror")?;
+        Self::listening(folder, listener)
+    }
+
+    /// Serves a folder wherever somebody listens already, such as in a network namespace.
+    ///
+    /// # Errors
+    ///
+    /// Fails when nobody knows where that is.
+    pub fn listening(folder: &Path, listener: TcpListener) -> Result<Self> {
         let mirror = Self {
             port: listener.local_addr()?.port(),
             shared: Arc::new(Shared {
                 folder: folder.to_owned(),
                 manner: Mutex::default(),
                 sent: AtomicU64::new(0),
+                sent_in_all: AtomicU64::new(0),
             }),
         };
         let shared = Arc::clone(&mirror.shared);
@@ -80,6 +91,17 @@ impl Mirror {
             .manner
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = manner;
+    }
+
+    /// The port that it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How many bytes of any files it has sent since it was last asked.
+    pub fn take_sent_in_all(&self) -> u64 {
+        self.shared.sent_in_all.swap(0, Ordering::Relaxed)
     }
 
     /// How many bytes of packs it has sent since it was last asked.
@@ -132,8 +154,10 @@ fn serve(stream: TcpStream, shared: &Shared) -> Result<()> {
             "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nContent-Range: bytes {from}-{to}/{size}\r\n\r\n",
             body.len()
         )?;
+        let length = body.len() as u64;
+        shared.sent_in_all.fetch_add(length, Ordering::Relaxed);
         if is_pack {
-            shared.sent.fetch_add(body.len() as u64, Ordering::Relaxed);
+            shared.sent.fetch_add(length, Ordering::Relaxed);
             match manner {
                 Manner::Lying => {
                     let middle = body.len() / 2;

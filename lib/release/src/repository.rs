@@ -356,6 +356,12 @@ impl Repository {
             .any(|key| identifiers.contains(&crate::hexadecimal(key).as_str()))
     }
 
+    /// The number of its timestamp: whoever has a greater one knows something newer.
+    #[must_use]
+    pub fn timestamp(&self) -> u64 {
+        self.tough.timestamp().signed.version.get()
+    }
+
     /// When the first of the metadata that a device needs becomes stale, and which.
     #[must_use]
     pub fn expires(&self) -> (jiff::Timestamp, RoleType) {

@@ -86,3 +86,19 @@ mod version;
 pub use file_system::{Disk, FileSystem, Private};
 pub use state::{Error, Opened, Store, open, open_in};
 pub use version::{Beginning, Chain, Forms, FormsError, Version};
+
+/// Puts a whole file in the place of another, durably: after a power cut there is the old one or the new
+/// one. For files whose form is somebody else's; a [`Store`] knows versions and sees damage.
+///
+/// # Errors
+///
+/// Fails when the disk does. What was there is there still.
+pub fn put(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+    match atomic::put(&Disk, path, bytes) {
+        Ok(_) => Ok(()),
+        Err((doing, error)) => Err(std::io::Error::new(
+            error.kind(),
+            format!("{}: {doing}: {error}", path.display()),
+        )),
+    }
+}

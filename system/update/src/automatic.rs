@@ -1,7 +1,7 @@
 //! What a device does about releases by itself, and when.
 //!
 //! The owner says in the setting `update.automatic` how far it goes ([`Extent`]). The mirrors that are
-//! set are asked some minutes after a start, and then once a day, at a moment that chance picks, so
+//! set, and the other devices of the family, are asked some minutes after a start, and then once a day, at a moment that chance picks, so
 //! that a million devices do not come at once; after a failure sooner, but later each time. A release
 //! that was tried and given up is not installed again by itself. Where a restart is allowed too, it is
 //! made at night, while the screen is off, and only into a release that the mirrors still have for
@@ -216,7 +216,7 @@ impl Changes {
 }
 
 impl Update {
-    /// Asks the mirrors, and installs what they have if `extent` says so.
+    /// Asks the mirrors and the family, and installs what they have if `extent` says so.
     async fn work_by_itself(&self, extent: Extent) -> Outcome {
         // So that what was kept from before a restart counts only where it still holds.
         self.look().await;
@@ -257,8 +257,11 @@ impl Update {
         given_up: Option<String>,
         before: Phase,
     ) -> (Result<Phase>, Outcome) {
+        let family = self.family();
         let sources = match mirrors(&self.on_this_thread()).await {
-            Ok(sources) if sources.is_empty() => return (Ok(before), Outcome::Nothing),
+            Ok(sources) if sources.is_empty() && !family.is_there().await => {
+                return (Ok(before), Outcome::Nothing);
+            }
             Ok(sources) => sources,
             Err(error) => {
                 tracing::warn!("looking for newer releases: {error:#}");
@@ -266,7 +269,7 @@ impl Update {
             }
         };
         self.set(Phase::Checking);
-        let phase = match self.find(&sources, &Wish::Turn).await {
+        let phase = match self.find(&sources, Some(&family), &Wish::Turn).await {
             Ok(found) => self.phase_of(found),
             Err(error) => {
                 tracing::warn!("looking for newer releases: {error:#}");
@@ -281,7 +284,7 @@ impl Update {
             return (Ok(Phase::Available(found)), Outcome::Done);
         }
         tracing::info!("{version} is there, and the owner lets it be installed");
-        match self.install_found(*found, sources).await {
+        match self.install_found(*found, sources, Some(&family)).await {
             Ok(phase) => (Ok(phase), Outcome::Done),
             Err(error) => (Err(error), Outcome::Failed),
         }

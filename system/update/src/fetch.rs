@@ -46,9 +46,15 @@ pub fn run() -> Result<()> {
     service::run(async || {
         let agent = agent(bus::Client::from_environment(), Path::new(CERTIFICATES));
         let mut server = bus::Server::from_environment().context("taking the socket over")?;
-        server.serve(bus::fetch::interface(Fetcher(agent)));
+        server.serve(interface(agent));
         Ok(server)
     })
+}
+
+/// The interface, answered by a client.
+#[must_use]
+pub fn interface(agent: Agent) -> bus::Interface {
+    bus::fetch::interface(Fetcher(agent))
 }
 
 /// A client that asks the service of names, and knows these authorities.

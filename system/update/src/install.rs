@@ -26,6 +26,7 @@ use verity::Tree;
 
 use crate::esp;
 use crate::place::{self, Readable, Stock, Storage};
+use crate::shelf;
 use crate::supply::Supply;
 
 /// Where an installation reads and writes.
@@ -187,6 +188,11 @@ impl Installation<'_> {
         let mut old_boot =
             Stock::look(&mut old_boot, &wanted).doing("reading the boot file that runs")?;
 
+        let boot_store = shelf::Store::File(self.disks.boot_file.clone());
+        let root_store = shelf::Store::File(self.disks.other_root.clone());
+        let esp_store = shelf::Store::BootFile(self.disks.other_esp.clone());
+        self.supply
+            .forget(&[boot_store.clone(), root_store.clone(), esp_store.clone()]);
         esp::take_away(&mut other_esp)
             .and_then(|()| other_esp.sync_all())
             .doing("taking the other slot's boot partition away")?;
@@ -201,7 +207,7 @@ impl Installation<'_> {
             .doing("making a file for the boot file")?;
         self.assemble(
             &boot,
-            &mut boot_file,
+            (&mut boot_file, &boot_store),
             &mut [&mut old_boot, &mut old_root],
             &mut progress,
         )
@@ -212,7 +218,7 @@ impl Installation<'_> {
         let chunks = &self.manifest.root.chunks;
         self.assemble(
             chunks,
-            &mut other_root,
+            (&mut other_root, &root_store),
             &mut [&mut old_root, &mut old_boot],
             &mut progress,
         )
@@ -245,6 +251,7 @@ impl Installation<'_> {
         if !matches!(found, Ok(true)) {
             return Err(Error::ReadBack("the boot partition"));
         }
+        self.supply.moved(&boot, &boot_store, &esp_store);
         let _ = std::fs::remove_file(&self.disks.boot_file);
         Ok(())
     }
@@ -262,7 +269,7 @@ impl Installation<'_> {
     async fn assemble(
         &mut self,
         chunks: &[Chunk],
-        storage: &mut dyn Storage,
+        (storage, store): (&mut dyn Storage, &shelf::Store),
         stocks: &mut [&mut Stock<'_>],
         progress: &mut Progress,
     ) -> Result<(), Error> {
@@ -281,11 +288,9 @@ impl Installation<'_> {
                         None => {
                             let missing =
                                 missing(&chunks[number..], storage, offset, stocks, &placed);
-                            let fetched = self
-                                .supply
-                                .get(self.manifest, &missing)
-                                .await
-                                .map_err(Error::Supply)?;
+                            let fetched = self.supply.get(self.manifest, &missing).await;
+                            self.check_cancelled()?;
+                            let fetched = fetched.map_err(Error::Supply)?;
                             ahead = missing
                                 .iter()
                                 .map(|chunk| chunk.hash)
@@ -300,6 +305,7 @@ impl Installation<'_> {
                 place::write_chunk(storage, offset, &data).doing("writing the release")?;
             }
             placed.insert(chunk.hash, offset);
+            self.supply.placed(chunk, store, offset);
             offset += u64::from(chunk.length);
             progress.done += u64::from(chunk.length);
             progress.downloaded = self.supply.downloaded;

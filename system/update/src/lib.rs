@@ -5,9 +5,11 @@
 //!
 //! - **fetch** ([`fetch`]) gets ranges of files from mirrors. It has no disk, no state, and is not
 //!   believed.
-//! - **update** ([`served`]) knows the keys, reads the repository's metadata through `fetch` or from
-//!   a folder, picks the release ([`find`]), writes it ([`install`]) and answers `hyper:update`. It
-//!   does so by itself as far as the owner lets it ([`automatic`]).
+//! - **update** ([`served`]) knows the keys, reads the repository's metadata through `fetch`, from
+//!   a folder or another device of the family ([`family`]), picks the release ([`find`]), writes it
+//!   ([`install`]) and answers `hyper:update`. It does so by itself as far as the owner lets it
+//!   ([`automatic`]). What it has of releases it gives to the others ([`pieces`]): what it believed last
+//!   ([`archive`]), and the chunks in its slots ([`shelf`]).
 //!
 //! Which slot is started is neither's to say: process 1 has `hyper:slots` for that, tries the new
 //! release once, and keeps it or goes back.
@@ -22,13 +24,17 @@
 //!   can see which it was.
 //! - **No address is asked that the owner or the edition did not set.** There is none by default.
 
+pub mod archive;
 pub mod automatic;
 pub mod esp;
+pub mod family;
 pub mod fetch;
 pub mod find;
 pub mod install;
+pub mod pieces;
 pub mod place;
 pub mod served;
+pub mod shelf;
 pub mod source;
 pub mod stick;
 pub mod supply;

@@ -17,11 +17,14 @@ use serde::{Deserialize, Serialize};
 use store::Beginning;
 use tokio::sync::watch;
 
+use crate::archive::Archive;
 use crate::automatic;
 use crate::find::{Found, Wish};
+use crate::pieces::Pieces;
+use crate::shelf::Shelf;
 use crate::source::Source;
 use crate::supply::Problem;
-use crate::work::{channel, sources};
+use crate::work::{ROOT, channel, sources};
 
 /// Serves until it is told to stop.
 pub fn run() -> Result<()> {
@@ -35,6 +38,12 @@ pub fn run() -> Result<()> {
             update.clone(),
             system.join("share/zoneinfo"),
         ));
+        let stocked = update.clone();
+        tokio::spawn(async move { stocked.stock().await });
+        server.serve(bus::pieces::interface(Pieces::new(
+            update.0.archive.clone(),
+            Arc::clone(&update.0.shelf),
+        )));
         server.serve(wire::interface(update));
         Ok(server)
     })
@@ -121,7 +130,10 @@ pub(crate) struct Inner {
     pub(crate) product: Product,
     pub(crate) bus: bus::Client,
     pub(crate) state: Mutex<State>,
-    pub(crate) cancelled: AtomicBool,
+    pub(crate) cancelled: Arc<AtomicBool>,
+    /// What is kept for the others of the family, and where their chunks are.
+    pub(crate) archive: Archive,
+    pub(crate) shelf: Arc<Shelf>,
     pub(crate) changes: watch::Sender<u64>,
 }
 
@@ -136,6 +148,14 @@ impl Update {
         let product = read(&system.join("product.toml"))?;
         std::fs::create_dir_all(data.join("metadata"))
             .with_context(|| format!("making the folder {}", data.join("metadata").display()))?;
+        let folder = data.join("repository");
+        let archive = Archive::open(&folder)
+            .with_context(|| format!("making the folder {}", folder.display()))?;
+        if let Ok(root) = std::fs::read(ROOT)
+            && let Err(error) = archive.keep_root(&root)
+        {
+            tracing::warn!("keeping this image's root of trust for others: {error}");
+        }
         let opened = store::open::<Kept>(&data.join("state"))?;
         for notice in &opened.notices {
             tracing::warn!("{notice}");
@@ -163,7 +183,9 @@ impl Update {
             product,
             bus,
             state: Mutex::new(state),
-            cancelled: AtomicBool::new(false),
+            cancelled: Arc::default(),
+            archive,
+            shelf: Arc::default(),
             changes: watch::Sender::new(0),
         })))
     }
@@ -377,7 +399,8 @@ impl wire::Handler for Update {
         self.begin(async |update: Update| {
             update.set(Phase::Checking);
             let sources = sources(&update.on_this_thread()).await?;
-            let found = update.find(&sources, &Wish::Turn).await?;
+            let family = update.family();
+            let found = update.find(&sources, Some(&family), &Wish::Turn).await?;
             Ok(update.phase_of(found))
         })
     }
@@ -387,14 +410,16 @@ impl wire::Handler for Update {
         self.begin(async |update: Update| {
             update.set(Phase::Checking);
             let sources = sources(&update.on_this_thread()).await?;
-            match update.find(&sources, &Wish::Turn).await? {
-                Some(found) => update.install_found(found, sources).await,
+            let family = Some(update.family());
+            match update.find(&sources, family.as_ref(), &Wish::Turn).await? {
+                Some(found) => update.install_found(found, sources, family.as_ref()).await,
                 None => Ok(Phase::Current),
             }
         })
     }
 
     async fn install_version(&self, caller: Caller, version: String) -> Result<(), String> {
+        at_this_device(&caller)?;
         let version: Version = version
             .parse()
             .map_err(|error| format!("{version:?} is no version, such as 0.2.0: {error}"))?;
@@ -406,8 +431,9 @@ impl wire::Handler for Update {
             update.set(Phase::Checking);
             let sources = sources(&update.on_this_thread()).await?;
             let wish = Wish::Exactly(version.clone());
-            match update.find(&sources, &wish).await? {
-                Some(found) => update.install_found(found, sources).await,
+            let family = Some(update.family());
+            match update.find(&sources, family.as_ref(), &wish).await? {
+                Some(found) => update.install_found(found, sources, family.as_ref()).await,
                 None => bail!(
                     "no source has {version} for this device and its channel, or it was withdrawn"
                 ),
@@ -416,15 +442,16 @@ impl wire::Handler for Update {
     }
 
     async fn install_from(&self, caller: Caller, source: String) -> Result<(), String> {
+        at_this_device(&caller)?;
         tracing::info!("{} asks for the installation from {source}", caller.name());
         self.begin(async move |update: Update| {
             update.set(Phase::Checking);
             let source = Source::parse(&source, &update.on_this_thread())?;
             match update
-                .find(std::slice::from_ref(&source), &Wish::Newest)
+                .find(std::slice::from_ref(&source), None, &Wish::Newest)
                 .await?
             {
-                Some(found) => update.install_found(found, vec![source]).await,
+                Some(found) => update.install_found(found, vec![source], None).await,
                 None => Ok(Phase::Current),
             }
         })
@@ -449,6 +476,14 @@ impl wire::Handler for Update {
             release.version
         );
         self.restart_into(&release.version).await
+    }
+}
+
+/// What may lead to an older release, or to another source, is said where the device is.
+fn at_this_device(caller: &Caller) -> Result<(), String> {
+    match caller.device() {
+        None => Ok(()),
+        Some(_) => Err("this is only done at the device itself".to_owned()),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Where releases come from: mirrors, by way of the service that reaches the network, sticks, and folders.
+//! Where releases come from: mirrors, by way of the service that reaches the network, sticks, folders, and
+//! other devices of the family.
 //!
 //! Nothing that comes from here is trusted.
 
@@ -11,6 +12,7 @@ use bus::fetch::Piece;
 use futures::StreamExt as _;
 use release::repository::Files;
 
+use crate::family::Peer;
 use crate::stick::Stick;
 
 /// From one piece to the next; the service that fetches loses patience before.
@@ -30,6 +32,8 @@ pub enum Source {
     Folder(PathBuf),
     /// A folder of a stick.
     Stick(Stick),
+    /// Another device of the family. It has no packs; [`crate::family`] gets chunks from it.
+    Device(Peer),
 }
 
 /// Why something did not come.
@@ -75,7 +79,13 @@ impl Source {
             Self::Mirror { address, .. } => address.clone(),
             Self::Folder(path) => path.display().to_string(),
             Self::Stick(stick) => stick.to_string(),
+            Self::Device(peer) => peer.name().to_owned(),
         }
+    }
+
+    /// Whether it is reached by the network that leads out of the home.
+    pub fn is_outside(&self) -> bool {
+        matches!(self, Self::Mirror { .. })
     }
 
     /// Bytes of a file from `offset` on, `length` of them or up to its end.
@@ -84,6 +94,8 @@ impl Source {
             Self::Folder(folder) => read_file(folder.join(path), offset, length),
             Self::Stick(stick) => stick.read(path, offset, length),
             Self::Mirror { address, bus } => fetch(bus, address, path, offset, length).await,
+            Self::Device(peer) if offset == 0 => peer.read(path, length).await,
+            Self::Device(_) => Err(Trouble::Missing),
         }
     }
 }

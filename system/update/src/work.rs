@@ -2,14 +2,18 @@
 //! to the other slot.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bus::update as wire;
+use release::Manifest;
 
-use crate::find::{self, Device, Found, Wish};
+use crate::family::Family;
+use crate::find::{self, Basis, Device, Found, Wish};
 use crate::install::{self, Disks, Installation, Progress};
 use crate::served::{Phase, Ready, Update, describe, now};
+use crate::shelf::Store;
 use crate::source::Source;
 use crate::stick;
 use crate::supply::Supply;
@@ -18,7 +22,7 @@ use crate::supply::Supply;
 const SHOWN: Duration = Duration::from_millis(250);
 
 /// The keys that are trusted, in the image.
-const ROOT: &str = "/system/update/root.json";
+pub(crate) const ROOT: &str = "/system/update/root.json";
 /// Where process 1 puts the disks of the slots.
 const DISKS: &str = "/dev/slots";
 /// Where it puts what is plugged in.
@@ -26,7 +30,12 @@ const STICKS: &str = "/dev/sticks";
 
 impl Update {
     /// Asks these sources, and notes which of them could not be used.
-    pub(crate) async fn find(&self, sources: &[Source], wish: &Wish) -> Result<Option<Found>> {
+    pub(crate) async fn find(
+        &self,
+        sources: &[Source],
+        family: Option<&Family>,
+        wish: &Wish,
+    ) -> Result<Option<Found>> {
         let root = std::fs::read(ROOT).with_context(|| {
             format!("reading {ROOT}: this image carries no keys, so no release can be trusted")
         })?;
@@ -39,31 +48,113 @@ impl Update {
             now: now() / 1000,
         };
         let memory = self.0.data.join("metadata");
-        let (found, problems) = find::find(&device, sources, &root, Some(&memory), wish).await;
-        let all_failed = !sources.is_empty() && problems.len() == sources.len();
-        let reasons = problems
+        let basis = Basis {
+            root: &root,
+            memory: Some(&memory),
+            archive: Some(&self.0.archive),
+            family,
+        };
+        let search = find::find(&device, sources, &basis, wish).await;
+        let reasons = search
+            .problems
             .iter()
             .map(|problem| format!("{}: {}", problem.source, problem.reason))
             .collect::<Vec<_>>()
             .join("; ");
+        let (found, answered) = (search.found, search.answered);
         self.with(|state| {
-            state.problems = problems;
-            if !all_failed {
+            state.problems = search.problems;
+            if answered {
                 state.offered = found.as_ref().map(|found| found.manifest.version.clone());
             }
-            if !all_failed && let Err(error) = state.kept.update(|kept| kept.checked = Some(now()))
-            {
+            if answered && let Err(error) = state.kept.update(|kept| kept.checked = Some(now())) {
                 tracing::warn!("{error}");
             }
         });
-        if all_failed {
+        if answered {
+            return Ok(found);
+        }
+        if !reasons.is_empty() {
             bail!("no source could be used: {reasons}");
         }
-        Ok(found)
+        bail!(
+            "no mirror is set, no other device of the family knows of a release, and no stick with \
+             releases is plugged in: name a mirror in the setting update.mirrors, or plug in a stick \
+             (FAT) with a repository in its folder {}",
+            stick::FOLDER
+        );
+    }
+
+    /// The other devices of the family, for one piece of work.
+    pub(crate) fn family(&self) -> Family {
+        Family::new(
+            &bus::folder(),
+            Arc::clone(&self.0.shelf),
+            Arc::clone(&self.0.cancelled),
+        )
+    }
+
+    /// Tells the shelf what is in the slots of this device, as far as manifests say it.
+    pub(crate) async fn stock(&self) {
+        let (archive, shelf) = (&self.0.archive, &self.0.shelf);
+        archive.stock(shelf);
+        let running = match self.slots().await {
+            Ok(slots) => slots.slot,
+            Err(error) => {
+                tracing::debug!("what is in the slots is not known: {error:#}");
+                None
+            }
+        };
+        let Some(running) = running else {
+            return;
+        };
+        let ready = self.with(|state| state.kept.value().ready.clone());
+        for (_, manifest) in archive.manifests() {
+            if !self.is_for_this_device(&manifest) {
+                continue;
+            }
+            if manifest.version == self.0.release.version {
+                let boot = manifest.boot.of(&running).unwrap_or_default();
+                shelf.add_all(&disk("root"), &manifest.root.chunks);
+                shelf.add_all(&boot_partition("esp"), boot);
+            } else if let Some(ready) = &ready
+                && ready.version == manifest.version
+                && ready.slot != running
+            {
+                let boot = manifest.boot.of(&ready.slot).unwrap_or_default();
+                shelf.add_all(&disk("other-root"), &manifest.root.chunks);
+                shelf.add_all(&boot_partition("other-esp"), boot);
+            }
+        }
+    }
+
+    fn is_for_this_device(&self, manifest: &Manifest) -> bool {
+        manifest.product == self.0.product.name && manifest.edition == self.0.release.edition
+    }
+
+    /// Makes what this device has of a release whole for others, and keeps no more than that and what
+    /// runs.
+    async fn complete(&self, manifest: &Manifest, supply: &mut Supply) {
+        let (archive, installed) = (&self.0.archive, &self.0.release.version);
+        let stays = |kept: &Manifest| {
+            self.is_for_this_device(kept)
+                && (kept.version == manifest.version || kept.version == *installed)
+        };
+        if let Err(error) = archive.tidy(stays, &self.0.shelf) {
+            tracing::warn!("tidying what is kept for others: {error}");
+        }
+        if let Err(reason) = supply.complete(manifest, archive).await {
+            tracing::warn!("what only others need of the release is not here: {reason}");
+        }
     }
 
     /// Writes a release to the slot that does not run.
-    pub(crate) async fn install_found(&self, found: Found, sources: Vec<Source>) -> Result<Phase> {
+    pub(crate) async fn install_found(
+        &self,
+        found: Found,
+        sources: Vec<Source>,
+        family: Option<&Family>,
+    ) -> Result<Phase> {
         let bus = self.on_this_thread();
         let slots = bus::slots::status(&bus)
             .await
@@ -90,6 +181,9 @@ impl Update {
                 .filter(|source| source.name() != found.source.name()),
         );
         let mut supply = Supply::new(supply);
+        if let Some(family) = family {
+            supply = supply.with_family(family.clone(), &found.manifest);
+        }
         let disks = Disks {
             root: Path::new(DISKS).join("root"),
             esp: Path::new(DISKS).join("esp"),
@@ -127,14 +221,19 @@ impl Update {
         }
         .run()
         .await;
-        let (downloaded, problems) = (supply.downloaded, supply.problems);
+        if done.is_ok() {
+            self.complete(&found.manifest, &mut supply).await;
+        }
+        let (downloaded, from_family) = (supply.downloaded, supply.from_family);
+        let problems = std::mem::take(&mut supply.problems);
+        drop(supply);
         self.with(|state| state.problems.extend(problems));
         match done {
             Err(install::Error::Cancelled) => return Ok(Phase::Available(Box::new(found))),
             done => done.with_context(|| format!("installing {}", found.manifest.version))?,
         }
         tracing::info!(
-            "{} is in slot {slot} after {:.1} s; {downloaded} bytes came from the source",
+            "{} is in slot {slot} after {:.1} s; {downloaded} bytes came, {from_family} of them from the family",
             found.manifest.version,
             begun.elapsed().as_secs_f64()
         );
@@ -160,11 +259,21 @@ pub(crate) async fn channel(bus: &bus::Client) -> String {
     }
 }
 
-/// Every source that there is: the mirrors that are set, and what is plugged in.
+/// A partition of a slot.
+fn disk(name: &str) -> Store {
+    Store::File(Path::new(DISKS).join(name))
+}
+
+/// A boot partition of a slot.
+fn boot_partition(name: &str) -> Store {
+    Store::BootFile(Path::new(DISKS).join(name))
+}
+
+/// Every source that there is but for the family: the mirrors that are set, and what is plugged in.
 ///
 /// # Errors
 ///
-/// Fails when there is none, or when the settings cannot be read.
+/// Fails when the settings cannot be read.
 pub(crate) async fn sources(bus: &bus::Client) -> Result<Vec<Source>> {
     // What is at hand comes first: nothing has to be fetched.
     let mut sources: Vec<_> = stick::plugged_in(Path::new(STICKS))
@@ -172,13 +281,6 @@ pub(crate) async fn sources(bus: &bus::Client) -> Result<Vec<Source>> {
         .map(Source::Stick)
         .collect();
     sources.extend(mirrors(bus).await?);
-    if sources.is_empty() {
-        bail!(
-            "no mirror is set, and no stick with releases is plugged in: name a mirror in the setting \
-             update.mirrors, or plug in a stick (FAT) with a repository in its folder {}",
-            stick::FOLDER
-        );
-    }
     Ok(sources)
 }
 
