@@ -853,6 +853,98 @@ fn each_phase_of_an_update_is_seen() {
 }
 
 #[test]
+fn the_other_devices_are_updated_from_one_page() {
+    use bus::family::Role;
+    use bus::update::{Phase, Release, State};
+    use slint::Model as _;
+    use ui::OtherStep;
+    let phone = Phone::new();
+    phone.unlock();
+    phone.go("update");
+    let release = Release {
+        version: "0.2.0".into(),
+        channel: "stable".into(),
+        built: 1_795_000_000_000,
+        notes: String::new(),
+        size: 21_400_000,
+        source: "Phone".into(),
+    };
+    let mut devices = vec![
+        device("Phone", Role::Owner),
+        device("Living room", Role::Shared),
+        device("Tablet", Role::Owner),
+        device("Watch", Role::Owner),
+        device("Visitor", Role::Guest),
+    ];
+    for device in &mut devices {
+        device.online = device.name != "Watch";
+    }
+    let id = |name: &str| device(name, Role::Owner).id;
+    let say = |name: &str, phase| {
+        let state = State {
+            installed: "0.1.0".into(),
+            slot: Some("a".into()),
+            channel: "stable".into(),
+            phase,
+            trial: None,
+            checked: None,
+            problems: vec![],
+            development: true,
+        };
+        let state = Some(Box::new(state));
+        phone.scene.apply(Update::OtherRelease(id(name), state));
+    };
+    phone.scene.apply(Update::Family(devices.clone()));
+    say("Living room", Phase::Available(release.clone()));
+    say("Tablet", Phase::Available(release.clone()));
+    say("Watch", Phase::Available(release.clone()));
+    let global = phone.scene.window().global::<ui::Update<'_>>();
+    let steps = || -> Vec<_> {
+        let others = global.get_others();
+        others
+            .iter()
+            .map(|other| (other.name.to_string(), other.step))
+            .collect()
+    };
+    let step = |name: &str, step| (name.to_owned(), step);
+    assert_eq!(
+        steps(),
+        [
+            step("Living room", OtherStep::Install),
+            step("Tablet", OtherStep::Install),
+            // It is not there, whatever it said before; and a guest's device is the guest's to update.
+            step("Watch", OtherStep::None),
+        ]
+    );
+    assert_eq!(global.get_installable(), 2);
+    phone.screen.settle();
+    let before = phone.picture("update-others");
+    say("Tablet", Phase::Ready(release));
+    phone
+        .scene
+        .apply(Update::OtherRelease(id("Living room"), None));
+    phone.screen.settle();
+    assert_eq!(
+        steps(),
+        [
+            step("Living room", OtherStep::None),
+            step("Tablet", OtherStep::Restart),
+            step("Watch", OtherStep::None),
+        ]
+    );
+    assert_eq!(global.get_installable(), 0);
+    let now = phone.picture("update-others-ready");
+    assert!(changed(&before, &now) > 0.002, "nothing of it is seen");
+    phone.setting("language", Value::Text("zh-CN".into()));
+    phone.screen.settle();
+    phone.picture("update-others-chinese");
+    // A device that is not the owner's asks nobody.
+    devices[0].role = Role::Shared;
+    phone.scene.apply(Update::Family(devices));
+    assert_eq!(steps(), []);
+}
+
+#[test]
 fn a_release_is_told_once_and_a_tap_on_it_opens_its_page() {
     use bus::update::{Phase, Release};
     let phone = Phone::new();

@@ -37,6 +37,14 @@ impl FamilyState {
             .map(|device| device.id.as_str())
     }
 
+    /// The other devices, where this one is the owner's; guests are not the owner's to update.
+    pub(super) fn others_of_owner(&self) -> impl Iterator<Item = &bus::family::Device> {
+        use bus::family::Role;
+        let devices = || self.devices.iter().flatten();
+        let owner = devices().any(|device| device.here && device.role == Role::Owner);
+        devices().filter(move |device| owner && !device.here && device.role != Role::Guest)
+    }
+
     /// These devices belong to it.
     pub(super) fn take_devices(&mut self, devices: Vec<bus::family::Device>) {
         self.devices = Some(devices);

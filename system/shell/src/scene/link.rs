@@ -6,9 +6,10 @@
 
 use crate::clipboard::Clipboard;
 
-use super::updates::{Refresh, Request, Trouble, Update};
+use super::updates::{Refresh, Request, Step, Trouble, Update};
 use bus::Client;
 use futures::StreamExt as _;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -28,6 +29,7 @@ const BEACON: u32 = 30;
 pub struct Link {
     requests: UnboundedSender<Request>,
     look: watch::Sender<bool>,
+    look_at_releases: watch::Sender<bool>,
 }
 
 impl Link {
@@ -39,6 +41,7 @@ impl Link {
     ) -> std::io::Result<Self> {
         let (sender, requests) = unbounded_channel();
         let (look, looking) = watch::channel(false);
+        let (look_at_releases, releases) = watch::channel(false);
         std::thread::Builder::new()
             .name("services".into())
             .spawn(move || {
@@ -47,7 +50,7 @@ impl Link {
                     .build()
                 {
                     Ok(runtime) => {
-                        runtime.block_on(run(client, clipboard, sink, requests, looking));
+                        runtime.block_on(run(client, clipboard, sink, requests, looking, releases));
                     }
                     Err(error) => tracing::error!("cannot start the thread for services: {error}"),
                 }
@@ -55,6 +58,7 @@ impl Link {
         Ok(Self {
             requests: sender,
             look,
+            look_at_releases,
         })
     }
 
@@ -67,9 +71,18 @@ impl Link {
     /// Whether to look for devices nearby that are open for pairing. That sends packets, so it
     /// lasts only while somebody reads what is found.
     pub fn look_nearby(&self, on: bool) {
-        self.look
-            .send_if_modified(|looking| std::mem::replace(looking, on) != on);
+        tell(&self.look, on);
     }
+
+    /// Whether to follow the releases of the other devices: only while somebody reads of them.
+    pub fn look_at_releases(&self, on: bool) {
+        tell(&self.look_at_releases, on);
+    }
+}
+
+/// Whether a sender has something else to say.
+fn tell(sender: &watch::Sender<bool>, on: bool) {
+    sender.send_if_modified(|before| std::mem::replace(before, on) != on);
 }
 
 async fn run(
@@ -78,6 +91,7 @@ async fn run(
     sink: Sink,
     mut requests: UnboundedReceiver<Request>,
     looking: watch::Receiver<bool>,
+    releases: watch::Receiver<bool>,
 ) {
     let local = tokio::task::LocalSet::new();
     let watches = async {
@@ -95,6 +109,11 @@ async fn run(
             forever("candidates", || candidates(&client, &sink, looking.clone())),
             forever("files", || files(&client, &sink)),
             forever("update", || update(&client, &sink)),
+            forever("other releases", || other_releases(
+                &client,
+                &sink,
+                releases.clone()
+            )),
             forever("clipboard", || keep(&client, clipboard.as_ref(), &sink)),
         );
     };
@@ -250,6 +269,72 @@ async fn update(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
     Ok(())
 }
 
+/// A task that ends when it is dropped.
+struct Task(tokio::task::JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The releases of the other devices, for as long as that is wanted. Of a device that is not the owner's
+/// nobody is asked: the owner would be, each time.
+async fn other_releases(
+    client: &Client,
+    sink: &Sink,
+    mut looking: watch::Receiver<bool>,
+) -> Result<(), bus::Error> {
+    use bus::family::Role;
+    // Fails only when the screen ends, and then nobody waits for this.
+    let _ = looking.wait_for(|on| *on).await;
+    let mut families = bus::family::watch(client).await?;
+    let mut tasks: BTreeMap<String, Task> = BTreeMap::new();
+    loop {
+        let devices = tokio::select! {
+            _ = looking.wait_for(|on| !*on) => return Ok(()),
+            devices = families.next() => match devices {
+                Some(devices) => devices?,
+                None => return Ok(()),
+            },
+        };
+        let owner = |device: &bus::family::Device| device.here && device.role == Role::Owner;
+        let owner = devices.iter().any(owner);
+        let mut there: Vec<String> = Vec::new();
+        for device in devices {
+            if owner && device.online && !device.here && device.role != Role::Guest {
+                there.push(device.id);
+            }
+        }
+        tasks.retain(|id, _| there.contains(id));
+        for id in there {
+            tasks.entry(id.clone()).or_insert_with(|| {
+                Task(tokio::task::spawn_local(other_release(
+                    id,
+                    Arc::clone(sink),
+                )))
+            });
+        }
+    }
+}
+
+async fn other_release(id: String, sink: Sink) {
+    let client = Client::of_device(&id);
+    forever("another device's release", || async {
+        let watched = async {
+            let mut states = bus::update::watch(&client).await?;
+            while let Some(state) = states.next().await {
+                sink(Update::OtherRelease(id.clone(), Some(Box::new(state?))));
+            }
+            Ok(())
+        };
+        let ended = watched.await;
+        sink(Update::OtherRelease(id.clone(), None));
+        ended
+    })
+    .await;
+}
+
 async fn files(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
     use bus::transfer::Phase;
     let mut lists = bus::transfer::watch(client).await?;
@@ -385,6 +470,14 @@ async fn answer(client: &Client, sink: &Sink, request: Request) {
         Request::InstallRelease => said(bus::update::install(client).await),
         Request::CancelInstallation => said(bus::update::cancel(client).await),
         Request::RestartIntoRelease => said(bus::update::restart(client).await),
+        Request::UpdateOther(id, step) => {
+            let there = Client::of_device(id);
+            said(match step {
+                Step::Check => bus::update::check(&there).await,
+                Step::Install => bus::update::install(&there).await,
+                Step::Restart => bus::update::restart(&there).await,
+            })
+        }
         Request::PowerOff => bus::power::power_off(client)
             .await
             .map_err(|e| e.to_string()),

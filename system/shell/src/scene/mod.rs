@@ -19,6 +19,7 @@ mod grants;
 pub mod link;
 pub mod navigation;
 pub mod notifications;
+mod others;
 pub mod preferences;
 mod present;
 mod release;
@@ -154,6 +155,7 @@ struct Known {
     files: files::FilesState,
     grants: grants::GrantsState,
     release: Option<bus::update::State>,
+    other_releases: others::Others,
 }
 
 thread_local! {
@@ -383,6 +385,7 @@ impl Scene {
                 // The name of a device that was just paired may be among them.
                 self.present_pairing();
                 self.present_grants();
+                self.present_other_releases();
             }
             Update::Candidates(candidates) => {
                 self.0.known.borrow_mut().family.take_candidates(candidates);
@@ -401,7 +404,12 @@ impl Scene {
             Update::Release(state) => {
                 self.0.known.borrow_mut().release = Some(*state);
                 self.present_release();
+                self.present_other_releases();
                 self.tell_release();
+            }
+            Update::OtherRelease(id, state) => {
+                self.take_other_release(id, state.map(|state| *state));
+                self.present_other_releases();
             }
             Update::Received(received) => {
                 self.0.known.borrow_mut().files.take_received(received);
@@ -522,11 +530,14 @@ impl Scene {
         });
     }
 
-    /// Devices nearby are looked for while the page that shows them is in sight.
+    /// Devices nearby are looked for while the page that shows them is in sight, and so are the releases
+    /// of other devices.
     fn look_nearby(&self) {
         if let Some(link) = &*self.0.link.borrow() {
             let navigation = self.0.navigation.borrow();
-            link.look_nearby(navigation.rooms().0 == "pairing" && !navigation.is_locked());
+            let shows = |room| navigation.rooms().0 == room && !navigation.is_locked();
+            link.look_nearby(shows("pairing"));
+            link.look_at_releases(shows("update"));
         }
     }
 

@@ -40,6 +40,7 @@ impl Scene {
         self.present_grants();
         self.present_consent();
         self.present_release();
+        self.present_other_releases();
         self.present_notifications();
     }
 

@@ -68,7 +68,7 @@ impl Scene {
         global.set_known(true);
     }
 
-    fn stage(&self, state: &State, language: Language) -> (ui::UpdateStage, String) {
+    pub(super) fn stage(&self, state: &State, language: Language) -> (ui::UpdateStage, String) {
         let pick = |words: [&str; 3]| words[language.index()].to_owned();
         match &state.phase {
             Phase::Idle => (ui::UpdateStage::Idle, self.last_asked(state, language)),

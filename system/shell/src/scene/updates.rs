@@ -37,6 +37,8 @@ pub enum Update {
     NotAnswered(u64),
     /// This is known of releases.
     Release(Box<bus::update::State>),
+    /// This is known of the release of another device, by its id; or nothing any more.
+    OtherRelease(String, Option<Box<bus::update::State>>),
     /// What other devices sent and is still here.
     Received(Vec<bus::transfer::Received>),
     /// What is on its way between this device and others.
@@ -160,11 +162,24 @@ pub enum Request {
     CancelInstallation,
     /// Restart into the release that is ready.
     RestartIntoRelease,
+    /// Have the device with this id take this step.
+    UpdateOther(String, Step),
     /// Ask again for what no service tells by itself.
     Refresh(Refresh),
     /// Turn the device off.
     PowerOff,
     /// Restart the device.
+    Restart,
+}
+
+/// A step to a newer release, on another device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Look for one.
+    Check,
+    /// Install the one that was found.
+    Install,
+    /// Restart into the one that is ready.
     Restart,
 }
 

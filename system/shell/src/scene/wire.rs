@@ -69,6 +69,7 @@ impl Scene {
         self.wire_files(&scene);
         self.wire_grants(&scene);
         self.wire_release(&scene);
+        self.wire_other_releases(&scene);
         let handle = scene.clone();
         self.0
             .window
