@@ -88,6 +88,16 @@ impl Client {
         })
     }
 
+    /// A client of another device of the family, by its name or id, that goes the way which this one goes.
+    pub fn to_device(&self, device: impl Into<String>) -> Self {
+        let (Address::Here(bus) | Address::Device { bus, .. }) = &self.shared.address;
+        let device = device.into();
+        Self::new(Address::Device {
+            bus: bus.clone(),
+            device,
+        })
+    }
+
     /// A client of an address.
     pub fn new(address: Address) -> Self {
         let program = env::var("HYPER_SERVICE").unwrap_or_else(|_| "this program".into());

@@ -21,7 +21,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
 use trust::family::{Call, Verdict};
 use trust::identity::DeviceId;
-use trust::log::Until;
+use trust::log::{Role, Until};
 
 use crate::asking;
 use crate::bucket::Bucket;
@@ -275,8 +275,10 @@ fn verdict(node: &Node, link: &Link, interface: &str) -> Verdict {
         interface,
         now: now() / 1000,
     };
+    // The stricter list where this device is not of the family itself any more.
+    let own = family.role(node.id()).unwrap_or(Role::Owner);
     let state = node.state();
-    family.may_call(&call, &policy(), |grant| state.spent.has(grant))
+    family.may_call(&call, &policy(own), |grant| state.spent.has(grant))
 }
 
 /// A call that is allowed.

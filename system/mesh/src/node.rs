@@ -104,8 +104,9 @@ impl Drop for OneCall {
 ///
 /// The owner's devices may call what is shared at all, but for what would let a thief of one of them
 /// reach further; the devices that many people use may ask what the others are, tell the owner what
-/// stands on them, and have pieces of releases, which are no secret.
-pub fn policy() -> Policy {
+/// stands on them, and have pieces of releases, which are no secret. `own` is what the device that
+/// serves is itself.
+pub fn policy(own: Role) -> Policy {
     let interfaces = |names: &[&str]| {
         names
             .iter()
@@ -113,7 +114,15 @@ pub fn policy() -> Policy {
             .collect()
     };
     Policy {
-        sensitive: interfaces(&["hyper:services/services"]),
+        // Many people use a shared device, and its screen is for everybody; an owner's is for who holds it.
+        sensitive: interfaces(match own {
+            Role::Owner => &[
+                "hyper:services/services",
+                "hyper:screen/view",
+                "hyper:input/input",
+            ],
+            Role::Shared | Role::Guest => &["hyper:services/services"],
+        }),
         shared: interfaces(&[
             "hyper:device/device",
             "hyper:state/replica",

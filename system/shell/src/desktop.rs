@@ -2,14 +2,16 @@
 //! backend, which brings its loop, its input and its drawing. Nothing is measured there. Who closes
 //! the window ends the layer, as turning a device off does.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use slint::ComponentHandle as _;
+use slint::platform::{PointerEventButton, WindowEvent};
+use slint::{ComponentHandle as _, LogicalPosition};
 
-use crate::platform::UiLoop;
+use crate::input::TouchPhase;
+use crate::platform::{Injected, Look, Reserved, UiLoop};
 use crate::scene::{self, Scene};
 use crate::serve::{self, Measured};
 use crate::statistics::Statistics;
@@ -47,6 +49,7 @@ pub fn run(surroundings: &Surroundings) -> Result<()> {
     let window = Rc::new(Window {
         display: surroundings.display,
         scene: OnceCell::new(),
+        pointer: Cell::new(None),
     });
     let begin = Instant::now();
     let scene = Scene::new(
@@ -98,11 +101,64 @@ fn end_layer(client: &bus::Client) -> Result<()> {
 struct Window {
     display: ProductDisplay,
     scene: OnceCell<Scene>,
+    /// Where the pointer of another device is, in logical pixels. The desktop's own arrow stays where it is.
+    pointer: Cell<Option<LogicalPosition>>,
 }
 
 impl Window {
     fn slint(&self) -> Option<&slint::Window> {
         self.scene.get().map(|scene| scene.window().window())
+    }
+}
+
+impl Window {
+    /// Does in the window what another device has the screen do.
+    fn dispatch(&self, window: &slint::Window, injected: &Injected) {
+        let size = window.size().to_logical(window.scale_factor());
+        let within = |x: f32, y: f32| {
+            LogicalPosition::new(x.clamp(0.0, size.width), y.clamp(0.0, size.height))
+        };
+        let at = self.pointer.get();
+        let at = at.unwrap_or_else(|| within(size.width / 2.0, size.height / 2.0));
+        let button = PointerEventButton::Left;
+        let pressed = |down: bool, position| match down {
+            true => WindowEvent::PointerPressed { position, button },
+            false => WindowEvent::PointerReleased { position, button },
+        };
+        let moved = |position| {
+            self.pointer.set(Some(position));
+            window.dispatch_event(WindowEvent::PointerMoved { position });
+        };
+        match injected {
+            Injected::Key(text) => {
+                let text = text.clone();
+                window.dispatch_event(WindowEvent::KeyPressed { text: text.clone() });
+                window.dispatch_event(WindowEvent::KeyReleased { text });
+            }
+            Injected::Moved { x, y } => moved(within(at.x + x, at.y + y)),
+            Injected::Button(down) => window.dispatch_event(pressed(*down, at)),
+            Injected::Scrolled { x, y } => window.dispatch_event(WindowEvent::PointerScrolled {
+                position: at,
+                delta_x: *x,
+                delta_y: *y,
+            }),
+            Injected::Touch { phase, position } => {
+                let position = within(position.0 * size.width, position.1 * size.height);
+                match phase {
+                    TouchPhase::Down => {
+                        moved(position);
+                        window.dispatch_event(pressed(true, position));
+                    }
+                    TouchPhase::Moved => moved(position),
+                    TouchPhase::Up => window.dispatch_event(pressed(false, position)),
+                    TouchPhase::Cancelled => window.dispatch_event(WindowEvent::PointerExited),
+                }
+            }
+            Injected::LetGo => {
+                self.pointer.set(None);
+                window.dispatch_event(WindowEvent::PointerExited);
+            }
+        }
     }
 }
 
@@ -123,6 +179,12 @@ impl scene::Display for Window {
     }
 
     fn set_brightness(&self, _: f32) {}
+
+    fn inject(&self, injected: &Injected) {
+        if let Some(window) = self.slint() {
+            self.dispatch(window, injected);
+        }
+    }
 }
 
 impl Measured for Window {
@@ -148,5 +210,18 @@ impl Measured for Window {
         if let Some(window) = self.slint() {
             window.request_redraw();
         }
+    }
+
+    fn reserve(&self, _: Reserved) {}
+
+    // Slint's own window tells nobody what it has drawn.
+    fn watch(&self, _: u64, _: Box<dyn Fn()>) -> bool {
+        false
+    }
+
+    fn unwatch(&self, _: u64) {}
+
+    fn look(&self, _: u64) -> Look {
+        Look::Nothing
     }
 }

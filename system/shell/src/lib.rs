@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use platform::{Hardware, Platform, ScreenControl, UiLoop};
+use platform::{Hardware, Injected, Look, Platform, Reserved, ScreenControl, UiLoop};
 use scene::preferences::Preferences;
 use scene::words::Language;
 use scene::{PowerKey, Scene};
@@ -170,6 +170,10 @@ impl scene::Display for ScreenControl {
     fn set_brightness(&self, brightness: f32) {
         ScreenControl::set_brightness(self, brightness);
     }
+
+    fn inject(&self, injected: &Injected) {
+        ScreenControl::inject(self, injected);
+    }
 }
 
 impl serve::Measured for ScreenControl {
@@ -191,5 +195,22 @@ impl serve::Measured for ScreenControl {
 
     fn redraw(&self) {
         ScreenControl::redraw(self);
+    }
+
+    fn reserve(&self, reserved: Reserved) {
+        ScreenControl::reserve(self, reserved);
+    }
+
+    fn watch(&self, watcher: u64, wake: Box<dyn Fn()>) -> bool {
+        ScreenControl::watch(self, watcher, wake);
+        true
+    }
+
+    fn unwatch(&self, watcher: u64) {
+        ScreenControl::unwatch(self, watcher);
+    }
+
+    fn look(&self, watcher: u64) -> Look {
+        ScreenControl::look(self, watcher)
     }
 }

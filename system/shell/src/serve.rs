@@ -1,8 +1,10 @@
-//! What the screen serves on the bus: `hyper:screen`, `hyper:notify` and its health.
+//! What the screen serves on the bus: `hyper:screen`, `hyper:input`, `hyper:notify` and its health.
 //!
 //! The bus has a thread of its own; every answer about the screen is given by the thread of the
 //! user interface, through its loop. So is the health: a user interface that hangs is unhealthy
 //! although this thread still answers.
+
+mod visiting;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::notices::Notices;
-use crate::platform::UiLoop;
+use crate::platform::{Look, Reserved, UiLoop};
 use crate::scene::Scene;
 use crate::scene::notifications::Notifications;
 use crate::statistics::Statistics;
@@ -30,6 +32,15 @@ pub trait Measured {
     fn reset_statistics(&self);
     /// Draws everything once.
     fn redraw(&self);
+    /// Keeps from those who watch what is reserved for somebody at the device.
+    fn reserve(&self, reserved: Reserved);
+    /// Gathers from now on what changes for this watcher, and calls `wake` when there is something. Whether it
+    /// can.
+    fn watch(&self, watcher: u64, wake: Box<dyn Fn()>) -> bool;
+    /// Gathers nothing for this watcher any more.
+    fn unwatch(&self, watcher: u64);
+    /// What changed since this watcher looked last: at first, everything.
+    fn look(&self, watcher: u64) -> Look;
 }
 
 thread_local! {
@@ -39,6 +50,8 @@ thread_local! {
 
 /// Lets calls from the bus reach the scene and the screen of this thread.
 pub fn offer(scene: &Scene, screen: Rc<dyn Measured>) {
+    let reserving = scene.downgrade();
+    screen.reserve(Rc::new(move || reserving.is_reserved()));
     RUNNING.with(|running| *running.borrow_mut() = Some((scene.clone(), screen)));
 }
 
@@ -46,6 +59,8 @@ pub fn offer(scene: &Scene, screen: Rc<dyn Measured>) {
 pub fn fill(server: &mut bus::Server, ui: &UiLoop, notifications: Notifications) -> Notices {
     server.serve(bus::screen::interface(Screen { ui: ui.clone() }));
     server.serve(bus::beacon::interface(Screen { ui: ui.clone() }));
+    server.serve(bus::view::interface(Screen { ui: ui.clone() }));
+    server.serve(bus::input::interface(Screen { ui: ui.clone() }));
     let notices = Notices::new(notifications.clone());
     server.serve(bus::notify::interface(notifications));
     server.serve(bus::notices::interface(notices.clone()));

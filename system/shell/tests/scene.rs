@@ -5,6 +5,8 @@
 
 #[path = "scene/grants.rs"]
 mod grants;
+#[path = "scene/visits.rs"]
+mod visits;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;

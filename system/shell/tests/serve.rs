@@ -37,7 +37,13 @@ fn with_screen<T: Send + 'static>(
             .build()
             .unwrap();
         let serving = async {
-            let mut server = bus::Server::bind(&bus, &[bus::screen::ID, bus::notify::ID]).unwrap();
+            let ids = [
+                bus::screen::ID,
+                bus::notify::ID,
+                bus::input::ID,
+                bus::view::ID,
+            ];
+            let mut server = bus::Server::bind(&bus, &ids).unwrap();
             let _alone = serve::fill(&mut server, &ui, notifications);
             let client = bus::Client::new(bus::Address::Here(bus.clone()));
             let calls = tokio::task::spawn_blocking(move || call(client));
@@ -92,6 +98,64 @@ fn the_screen_tells_its_state_and_its_figures() {
             assert!(measured.first_frame.is_some());
             bus::screen::power(&client, false).await.unwrap();
             assert!(!bus::screen::status(&client).await.unwrap().on);
+        });
+    };
+    with_screen(folder.path(), call, || false);
+}
+
+#[test]
+fn a_session_and_a_view_last_as_long_as_their_streams() {
+    use bus::input::{Error, Event, Key, State};
+    use bus::view::Update;
+    use futures::StreamExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let call = |client: bus::Client| {
+        block_on(async move {
+            let begin = async || {
+                let mut states = bus::input::begin(&client).await.unwrap();
+                match states.next().await {
+                    Some(Ok(State::Taken(session))) => (states, session),
+                    other => panic!("{other:?}"),
+                }
+            };
+            let home = [Event::Key(Key::Ok)];
+            let (mut first, old) = begin().await;
+            assert_eq!(
+                bus::input::send(&client, old, &home).await.unwrap().ok(),
+                Some(())
+            );
+            while bus::screen::status(&client).await.unwrap().page != "home" {}
+            // One that begins another ends the one before, and says so.
+            let (second, new) = begin().await;
+            let ended = first.next().await.unwrap().unwrap();
+            assert!(matches!(ended, State::Over(bus::input::Ending::Replaced)));
+            assert!(first.next().await.is_none());
+            let refused = bus::input::send(&client, old, &home).await.unwrap();
+            assert!(matches!(refused, Err(Error::Over)), "{refused:?}");
+            assert_eq!(
+                bus::input::send(&client, new, &home).await.unwrap().ok(),
+                Some(())
+            );
+            drop(second);
+            while bus::input::send(&client, new, &home).await.unwrap().is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+
+            let mut updates = bus::view::watch(&client).await.unwrap();
+            let mut canvas = picture::Canvas::default();
+            loop {
+                let Some(Ok(Update::Picture(sent))) = updates.next().await else {
+                    panic!("no picture");
+                };
+                shell::scene::reach::put(&mut canvas, &sent).unwrap();
+                if sent.whole {
+                    break;
+                }
+            }
+            assert_eq!(canvas.size(), (540, 1200));
+            bus::screen::power(&client, false).await.unwrap();
+            while !matches!(updates.next().await, Some(Ok(Update::Dark))) {}
         });
     };
     with_screen(folder.path(), call, || false);

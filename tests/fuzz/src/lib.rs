@@ -95,6 +95,10 @@ pub const TARGETS: &[Target] = &[
         name: "file-names",
         run: file_names,
     },
+    Target {
+        name: "picture",
+        run: picture,
+    },
 ];
 
 /// The mistake on purpose.
@@ -220,6 +224,49 @@ fn file_names(bytes: &[u8]) {
         text == String::from_utf8_lossy(bytes),
         std::str::from_utf8(bytes).is_ok()
     );
+}
+
+/// Pictures of another device's screen: each a size, a number of parts, and these, each its place and the length of
+/// its colours before them. Numbers are a byte, lengths two.
+fn picture(bytes: &[u8]) {
+    use picture::{Canvas, Fitted, Part, Place};
+    let mut bytes = bytes.iter().copied();
+    let (mut canvas, mut fitted) = (Canvas::default(), Fitted::default());
+    'pictures: while let Some(count) = bytes.next() {
+        let mut number = || bytes.next().map(u32::from);
+        let (Some(width), Some(height)) = (number(), number()) else {
+            return;
+        };
+        let mut parts = Vec::new();
+        for _ in 0..count % 8 {
+            let numbers: Vec<u32> = bytes.by_ref().take(6).map(u32::from).collect();
+            let [x, y, wide, high, length, more] = numbers[..] else {
+                break 'pictures;
+            };
+            let place = Place {
+                x,
+                y,
+                width: wide,
+                height: high,
+            };
+            let length = (length << 8 | more) as usize;
+            parts.push((place, bytes.by_ref().take(length).collect::<Vec<_>>()));
+        }
+        let sent: Vec<_> = parts
+            .iter()
+            .map(|(place, packed)| Part {
+                place: *place,
+                packed,
+            })
+            .collect();
+        if let Ok(changed) = canvas.put(width, height, &sent) {
+            fitted.follow(&canvas, &changed, (40, 30));
+            assert_eq!(canvas.size(), (width, height));
+            assert!(fitted.size().0 <= 40 && fitted.size().1 <= 30);
+        }
+        let (width, height) = canvas.size();
+        assert_eq!(canvas.pixels().len() as u32, width * height * 3);
+    }
 }
 
 fn wave(bytes: &[u8]) {

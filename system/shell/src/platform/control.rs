@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::backlight::Backlight;
+use super::injecting::Injected;
 use super::screen::Screen;
+use super::tap::{Look, Reserved};
 use crate::statistics::Statistics;
 
 /// What keys that are no text ask for, and that there was any input.
@@ -99,6 +101,31 @@ impl ScreenControl {
     /// The time by which the screen moves: the kernel's monotonic clock, or a test's.
     pub fn now(&self) -> Duration {
         self.screen.clock.now()
+    }
+
+    /// Does what another device has the screen do.
+    pub fn inject(&self, injected: &Injected) {
+        self.screen.inject(injected);
+    }
+
+    /// What `reserved` says is for somebody at the device alone is not seen by those who watch.
+    pub fn reserve(&self, reserved: Reserved) {
+        self.screen.reserve(reserved);
+    }
+
+    /// Gathers from now on what changes for this watcher; `wake` is called when there is something.
+    pub fn watch(&self, watcher: u64, wake: Box<dyn Fn()>) {
+        self.screen.watch(watcher, wake);
+    }
+
+    /// Gathers nothing for this watcher any more.
+    pub fn unwatch(&self, watcher: u64) {
+        self.screen.unwatch(watcher);
+    }
+
+    /// What changed since this watcher looked last: at first, everything.
+    pub fn look(&self, watcher: u64) -> Look {
+        self.screen.look(watcher)
     }
 
     /// Draws the whole screen once.

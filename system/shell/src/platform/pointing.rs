@@ -8,17 +8,25 @@ use super::screen::Screen;
 use crate::input::{MouseButton, Touch, TouchPhase};
 
 /// Logical pixels that the scene scrolls by a notch of the wheel.
-const NOTCH: f32 = 60.0;
+pub(super) const NOTCH: f32 = 60.0;
 
 #[derive(Default)]
 pub(super) struct Pointer {
     /// The finger that drives the scene; others wait for scenes that know what to do with them.
     pub(super) contact: Option<u32>,
     /// A mouse's buttons that are down.
-    buttons: u32,
+    pub(super) buttons: u32,
 }
 
 impl Screen {
+    /// A finger of somebody at the device. One from elsewhere gives way.
+    pub(super) fn own_touch(&self, touch: Touch) {
+        if touch.phase == TouchPhase::Down {
+            self.let_go();
+        }
+        self.touch(touch);
+    }
+
     pub(super) fn touch(&self, touch: Touch) {
         let position = self.logical(touch.position);
         let button = PointerEventButton::Left;
@@ -108,7 +116,7 @@ impl Screen {
         });
     }
 
-    fn hide_cursor(&self) {
+    pub(super) fn hide_cursor(&self) {
         let mut output = self.output.borrow_mut();
         if output.cursor.position().is_some() {
             output.cursor.move_to(None);

@@ -12,10 +12,12 @@ use slint::platform::WindowEvent;
 use super::clock::{Clock, processor_time};
 use super::control::Hardware;
 use super::cursor::Cursor;
+use super::injecting::Injecting;
 use super::pointing::Pointer;
 use super::power_key::PowerKey;
 use super::redraw::{Next, Redraw};
 use super::surface::Surface;
+use super::tap::Taps;
 use crate::display::{self, Canvas, Display, Presented, Rectangle, Region};
 use crate::input::keyboard::{Keyboard, Meaning};
 use crate::input::{Input, KeyAction, Stamped};
@@ -29,6 +31,8 @@ pub(crate) struct Screen {
     pub(super) clock: Rc<Clock>,
     pub(super) output: RefCell<Output>,
     pub(super) pointer: RefCell<Pointer>,
+    pub(super) injecting: RefCell<Injecting>,
+    pub(super) taps: RefCell<Taps>,
     keyboard: RefCell<Keyboard>,
     power_key: RefCell<PowerKey>,
     statistics: RefCell<Statistics>,
@@ -51,6 +55,13 @@ pub(super) struct Output {
     failing: bool,
 }
 
+impl Output {
+    /// Whether what is in the canvas has not been drawn for this display.
+    pub(super) fn is_to_be_drawn(&self) -> bool {
+        self.whole
+    }
+}
+
 impl Screen {
     pub(super) fn new(display: Box<dyn Display>, scale: f32, clock: Clock) -> Rc<Self> {
         let (width, height) = display.size();
@@ -67,6 +78,8 @@ impl Screen {
                 failing: false,
             }),
             pointer: RefCell::default(),
+            injecting: RefCell::default(),
+            taps: RefCell::default(),
             keyboard: RefCell::default(),
             power_key: RefCell::default(),
             statistics: RefCell::default(),
@@ -187,6 +200,7 @@ impl Screen {
         if *whole {
             damage = Rectangle::of_size(canvas.width(), canvas.height()).into();
         }
+        self.note_drawn(&damage);
         if damage.is_empty() {
             redraw.drawn(begun);
             return;
@@ -262,9 +276,14 @@ impl Screen {
     /// Passes on what a person did.
     pub(super) fn input(&self, Stamped { at, input }: Stamped) {
         match input {
-            Input::Touch(touch) if self.lit.get() => self.touch(touch),
+            Input::Touch(touch) if self.lit.get() => self.own_touch(touch),
             Input::MouseMoved { x, y } if self.lit.get() => self.mouse_moved(x, y),
-            Input::MouseButton { button, pressed } => self.mouse_button(button, pressed),
+            Input::MouseButton { button, pressed } => {
+                if pressed {
+                    self.let_go();
+                }
+                self.mouse_button(button, pressed);
+            }
             Input::Wheel { x, y } if self.lit.get() => self.wheel(x, y),
             Input::Key { code, action } => self.key(code, action),
             Input::Touch(_) | Input::MouseMoved { .. } | Input::Wheel { .. } => return,
@@ -357,7 +376,9 @@ impl Screen {
             if self.pointer.borrow_mut().contact.take().is_some() {
                 self.surface.dispatch(WindowEvent::PointerExited);
             }
+            self.let_go();
         }
+        self.wake_watchers();
     }
 
     pub(super) fn redraw_all(&self) {

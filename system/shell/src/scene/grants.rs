@@ -168,6 +168,7 @@ impl Scene {
             global.set_armed(false);
         }
         global.set_shown(shown.is_some());
+        self.tell_visits();
         if shown == before {
             return;
         }

@@ -6,6 +6,7 @@
 
 use crate::clipboard::Clipboard;
 
+use super::reach::{self, Wanted};
 use super::updates::{Refresh, Request, Step, Trouble, Update};
 use bus::Client;
 use futures::StreamExt as _;
@@ -30,6 +31,16 @@ pub struct Link {
     requests: UnboundedSender<Request>,
     look: watch::Sender<bool>,
     look_at_releases: watch::Sender<bool>,
+    reach: Reach,
+}
+
+/// What another device's screen is wanted for.
+#[derive(Debug, Clone)]
+struct Reach {
+    control: watch::Sender<Option<Wanted>>,
+    events: UnboundedSender<bus::input::Event>,
+    view: watch::Sender<Option<Wanted>>,
+    room: watch::Sender<(u32, u32)>,
 }
 
 impl Link {
@@ -42,6 +53,10 @@ impl Link {
         let (sender, requests) = unbounded_channel();
         let (look, looking) = watch::channel(false);
         let (look_at_releases, releases) = watch::channel(false);
+        let (control, controlled) = watch::channel(None);
+        let (events, to_send) = unbounded_channel();
+        let (view, viewed) = watch::channel(None);
+        let (room, rooms) = watch::channel((0, 0));
         std::thread::Builder::new()
             .name("services".into())
             .spawn(move || {
@@ -50,7 +65,26 @@ impl Link {
                     .build()
                 {
                     Ok(runtime) => {
-                        runtime.block_on(run(client, clipboard, sink, requests, looking, releases));
+                        let reaching = async {
+                            tokio::join!(
+                                reach::control(&client, &sink, controlled, to_send),
+                                reach::view(&client, &sink, viewed, rooms),
+                            );
+                        };
+                        let all = run(
+                            client.clone(),
+                            clipboard,
+                            sink.clone(),
+                            requests,
+                            looking,
+                            releases,
+                        );
+                        runtime.block_on(async {
+                            tokio::select! {
+                                () = all => {}
+                                () = reaching => {}
+                            }
+                        });
                     }
                     Err(error) => tracing::error!("cannot start the thread for services: {error}"),
                 }
@@ -59,7 +93,34 @@ impl Link {
             requests: sender,
             look,
             look_at_releases,
+            reach: Reach {
+                control,
+                events,
+                view,
+                room,
+            },
         })
+    }
+
+    /// The device whose screen is to be controlled from here, if any.
+    pub fn control(&self, device: Option<Wanted>) {
+        set(&self.reach.control, device);
+    }
+
+    /// Has the device that is controlled do this.
+    pub fn send(&self, event: bus::input::Event) {
+        // As with `ask`.
+        let _ = self.reach.events.send(event);
+    }
+
+    /// The device whose screen is to be seen here, if any.
+    pub fn view(&self, device: Option<Wanted>) {
+        set(&self.reach.view, device);
+    }
+
+    /// How much room there is for it, in pixels.
+    pub fn room(&self, size: (u32, u32)) {
+        set(&self.reach.room, size);
     }
 
     /// Asks for something. What comes of it arrives as updates.
@@ -71,18 +132,22 @@ impl Link {
     /// Whether to look for devices nearby that are open for pairing. That sends packets, so it
     /// lasts only while somebody reads what is found.
     pub fn look_nearby(&self, on: bool) {
-        tell(&self.look, on);
+        set(&self.look, on);
     }
 
     /// Whether to follow the releases of the other devices: only while somebody reads of them.
     pub fn look_at_releases(&self, on: bool) {
-        tell(&self.look_at_releases, on);
+        set(&self.look_at_releases, on);
     }
 }
 
-/// Whether a sender has something else to say.
-fn tell(sender: &watch::Sender<bool>, on: bool) {
-    sender.send_if_modified(|before| std::mem::replace(before, on) != on);
+/// Says it only where it is something else.
+fn set<T: PartialEq>(to: &watch::Sender<T>, value: T) {
+    to.send_if_modified(|now| {
+        let other = *now != value;
+        *now = value;
+        other
+    });
 }
 
 async fn run(

@@ -12,6 +12,7 @@
 //! - a slow or absent service never holds up a finger;
 //! - at rest it does nothing but turn the minute.
 
+mod afar;
 pub mod book;
 mod family;
 mod files;
@@ -22,16 +23,18 @@ pub mod notifications;
 mod others;
 pub mod preferences;
 mod present;
+pub mod reach;
 mod release;
 pub mod search;
 pub mod spring;
 pub mod updates;
+pub mod visits;
 mod wire;
 pub mod words;
 pub mod zones;
 
 use crate::clipboard::Clipboard;
-use crate::platform::UiLoop;
+use crate::platform::{Injected, UiLoop};
 use link::Link;
 use navigation::{Navigation, Panel, PowerMenu};
 use notifications::Notifications;
@@ -60,6 +63,8 @@ pub trait Display {
     fn brightness(&self) -> Option<f32>;
     /// Makes it so bright, from 0 to 1.
     fn set_brightness(&self, brightness: f32);
+    /// Does what another device has the screen do.
+    fn inject(&self, injected: &Injected);
 }
 
 /// Where the scene runs.
@@ -119,6 +124,8 @@ struct Inner {
     caught: Cell<Option<Panel>>,
     preferences: RefCell<Preferences>,
     known: RefCell<Known>,
+    visits: RefCell<visits::Visits>,
+    afar: RefCell<afar::Afar>,
     zones: Zones,
     notifications: Notifications,
     /// The newest notification that was there when the banner was last looked at.
@@ -158,6 +165,18 @@ struct Known {
     other_releases: others::Others,
 }
 
+/// A scene that may be gone.
+pub(crate) struct Fleeting(std::rc::Weak<Inner>);
+
+impl Fleeting {
+    /// See [`Scene::is_reserved`].
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.0
+            .upgrade()
+            .is_some_and(|inner| Scene(inner).is_reserved())
+    }
+}
+
 thread_local! {
     /// Where work that was posted from other threads finds the scene.
     static SCENE: RefCell<std::rc::Weak<Inner>> = const { RefCell::new(std::rc::Weak::new()) };
@@ -191,6 +210,8 @@ impl Scene {
             caught: Cell::new(None),
             preferences: RefCell::new(preferences),
             known: RefCell::default(),
+            visits: RefCell::default(),
+            afar: RefCell::default(),
             notifications,
             seen: Cell::new(0),
             link: RefCell::new(None),
@@ -256,11 +277,15 @@ impl Scene {
         &self.0.window
     }
 
-    /// The power key was pressed.
+    /// The power key was pressed, at the device. When it turns the screen off it also ends whatever other
+    /// devices do at it.
     pub fn power_key(&self, key: PowerKey) {
         self.touched();
         match key {
-            PowerKey::Short if self.0.display.is_on() => self.set_power(false),
+            PowerKey::Short if self.0.display.is_on() => {
+                self.stop_all_visits();
+                self.set_power(false);
+            }
             PowerKey::Short => self.set_power(true),
             PowerKey::Long => {
                 self.set_power(true);
@@ -419,6 +444,8 @@ impl Scene {
                 self.0.known.borrow_mut().files.take_deliveries(deliveries);
                 self.present_files();
             }
+            Update::Controlled(standing) => self.take_controlled(standing),
+            Update::Seen(seen) => self.take_seen(seen),
             Update::CanPaste(can_paste) => {
                 let keyboard = self.0.window.global::<ui::Keyboard<'_>>();
                 keyboard.set_can_paste(can_paste);
@@ -434,6 +461,11 @@ impl Scene {
                 self.raise_banner();
             }
         }
+    }
+
+    /// The same scene, without keeping it.
+    pub(crate) fn downgrade(&self) -> Fleeting {
+        Fleeting(Rc::downgrade(&self.0))
     }
 
     /// Does something with the scene of this thread, if there is one.
@@ -459,6 +491,7 @@ impl Scene {
             self.entered(&room);
         }
         self.look_nearby();
+        self.reach_out();
         if before.1 != locked {
             self.present_consent();
         }
@@ -496,6 +529,7 @@ impl Scene {
                 scene.entered(&room);
             }
             scene.look_nearby();
+            scene.reach_out();
             scene.move_on();
         });
     }

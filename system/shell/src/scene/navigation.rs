@@ -41,7 +41,7 @@ pub enum PowerMenu {
 }
 
 /// Every room that there is; each other one is reached through `settings`.
-pub const ROOMS: [&str; 18] = [
+pub const ROOMS: [&str; 20] = [
     "settings",
     "display",
     "language",
@@ -60,6 +60,8 @@ pub const ROOMS: [&str; 18] = [
     "send-files",
     "update",
     "update-options",
+    "remote",
+    "view",
 ];
 
 /// No deeper stack makes sense, whoever asks for it.

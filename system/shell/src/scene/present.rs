@@ -146,6 +146,9 @@ impl Scene {
             PowerMenu::ConfirmOff => ui::PowerMenu::ConfirmOff,
             PowerMenu::ConfirmRestart => ui::PowerMenu::ConfirmRestart,
         });
+        // What was held down may be let go of, and lead elsewhere.
+        drop(navigation);
+        self.tell_visits();
     }
 
     /// What the owner chose.

@@ -45,12 +45,60 @@ pub enum Update {
     Deliveries(Vec<bus::transfer::Delivery>),
     /// Whether there is text to paste.
     CanPaste(bool),
+    /// The device that is controlled from here stands so.
+    Controlled(Reached),
+    /// This is seen of another device's screen.
+    Seen(Seen),
     /// Something that the owner should know.
     Trouble(Trouble),
     /// A service was restarted because the person asked.
     Restarted(String),
     /// Programs posted or took away notifications.
     Notifications,
+}
+
+/// How things stand with another device whose screen is controlled, or seen, from here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reached {
+    /// It is asked.
+    Connecting,
+    /// It is there.
+    There,
+    /// It shows something that is for somebody at it alone.
+    Reserved,
+    /// Its display is off.
+    Dark,
+    /// It is over.
+    Over(Over),
+}
+
+/// Why it is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Over {
+    /// Somebody at the other device ended it.
+    Stopped,
+    /// Somebody there ended it a short while ago.
+    Recently,
+    /// Others do the same.
+    Occupied,
+    /// It was begun anew from here.
+    Replaced,
+    /// That screen cannot be seen.
+    Impossible,
+    /// It was not reached, or not any more, or does not allow it; why.
+    Lost(String),
+}
+
+/// What is seen of another device's screen.
+#[derive(Debug, Clone)]
+pub enum Seen {
+    /// Nothing: it stands like this.
+    Nothing(Reached),
+    /// A picture. Whoever has taken it says so, and then the next one comes.
+    Picture(
+        slint::SharedPixelBuffer<slint::Rgb8Pixel>,
+        std::sync::Arc<tokio::sync::Notify>,
+    ),
 }
 
 /// Something that the owner should know.

@@ -70,6 +70,8 @@ impl Scene {
         self.wire_grants(&scene);
         self.wire_release(&scene);
         self.wire_other_releases(&scene);
+        self.wire_visits(&scene);
+        self.wire_afar(&scene);
         let handle = scene.clone();
         self.0
             .window
