@@ -35,6 +35,7 @@ fn ip(arguments: &str) -> Result<()> {
 }
 
 /// A switch with devices. There is no router: no device has a route to anywhere else.
+#[derive(Debug)]
 pub struct House {
     switch: String,
     stage: tempfile::TempDir,
@@ -82,6 +83,51 @@ impl House {
     }
 }
 
+/// What has come and gone through a cable since it was laid, seen from the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packets {
+    /// Packets that the device sent.
+    pub sent: u64,
+    /// Packets that came to it, those for everybody too.
+    pub received: u64,
+}
+
+impl House {
+    /// The packets of each device, in the order in which they were plugged in.
+    ///
+    /// # Errors
+    ///
+    /// Fails when `ip` does.
+    pub fn packets(&self) -> Result<Vec<Packets>> {
+        let line = format!("-n {} -s -j link", self.switch);
+        let output = Command::new("ip").args(line.split(' ')).output()?;
+        ensure!(
+            output.status.success(),
+            "`ip {line}` ended with {}",
+            output.status
+        );
+        packets_in(&output.stdout, self.ports.load(Ordering::Relaxed))
+    }
+}
+
+/// The packets of the ports of a switch, in what `ip -s -j link` prints there.
+fn packets_in(links: &[u8], ports: u32) -> Result<Vec<Packets>> {
+    let links: Vec<serde_json::Value> =
+        serde_json::from_slice(links).context("reading what ip prints")?;
+    (1..=ports)
+        .map(|port| {
+            let name = format!("port{port}");
+            let link = links.iter().find(|link| link["ifname"] == name.as_str());
+            let count = |way: &str| link?["stats64"][way]["packets"].as_u64();
+            // What the switch receives the device has sent.
+            let (sent, received) = (count("rx"), count("tx"));
+            let counted = sent.zip(received);
+            let (sent, received) = counted.with_context(|| format!("{name} is not counted"))?;
+            Ok(Packets { sent, received })
+        })
+        .collect()
+}
+
 impl Drop for House {
     fn drop(&mut self) {
         let _ = ip(&format!("netns del {}", self.switch));
@@ -89,6 +135,7 @@ impl Drop for House {
 }
 
 /// One device of a house.
+#[derive(Debug)]
 pub struct Device {
     house: Arc<House>,
     namespace: String,
@@ -153,6 +200,22 @@ impl Device {
         let status = Command::new("tc").args(arguments.split(' ')).status()?;
         ensure!(status.success(), "`tc {arguments}` ended with {status}");
         Ok(())
+    }
+
+    /// A command that runs beside the device, in its network namespace.
+    pub fn inside<S: AsRef<OsStr>>(&self, program: S) -> Command {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.namespace])
+            .arg(program)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("10.78.0.{}", self.port)
     }
 
     /// Where it keeps what `/data` holds on a device.
@@ -383,6 +446,7 @@ fn process_in(table: &str, service: &str) -> Option<Pid> {
 }
 
 /// A command line that goes on.
+#[derive(Debug)]
 pub struct Following {
     child: Child,
     lines: mpsc::Receiver<(Instant, String)>,
@@ -413,5 +477,26 @@ impl Drop for Following {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_counted_from_the_device_and_in_the_order_of_ports() {
+        let links = br#"[{"ifname": "lo", "stats64": {"rx": {"packets": 9}, "tx": {"packets": 9}}},
+            {"ifname": "port2", "stats64": {"rx": {"packets": 3}, "tx": {"packets": 4}}},
+            {"ifname": "port1", "stats64": {"rx": {"packets": 1}, "tx": {"packets": 2}}}]"#;
+        let packets = packets_in(links, 2).unwrap();
+        let numbers: Vec<_> = packets.iter().map(|p| (p.sent, p.received)).collect();
+        assert_eq!(numbers, [(1, 2), (3, 4)]);
+        assert!(
+            packets_in(links, 3)
+                .unwrap_err()
+                .to_string()
+                .contains("port3")
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! What every test of a kind needs is here, with tests of its own; the tests themselves are in
 //! `tests/`. They start real machines and look at them from outside.
 
+pub mod bench_mesh;
 pub mod house;
 pub mod mirror;
 pub mod phone;

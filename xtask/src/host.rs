@@ -29,6 +29,10 @@ pub enum Purpose {
     Fuzz,
     /// Building the system that is measured beside ours.
     Peer,
+    /// Laying the wires on which devices of a family are measured.
+    BenchMesh,
+    /// What they are measured beside.
+    MeshPeers,
 }
 
 /// A package of the developer's machine.
@@ -177,6 +181,26 @@ const REQUIREMENTS: &[Requirement] = &[
         Purpose::Test,
         "iproute2",
         "lays the wires that the network is tested on",
+    ),
+    requirement(
+        Purpose::BenchMesh,
+        "iproute2",
+        "lays the wires between the devices",
+    ),
+    requirement(
+        Purpose::MeshPeers,
+        "openssh-client",
+        "copies files, to be measured beside (scp, ssh)",
+    ),
+    requirement(
+        Purpose::MeshPeers,
+        "openssh-server",
+        "is the other end of that",
+    ),
+    requirement(
+        Purpose::MeshPeers,
+        "syncthing",
+        "keeps folders in step, to be measured beside",
     ),
     requirement(
         Purpose::Test,

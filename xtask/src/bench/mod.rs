@@ -8,6 +8,7 @@
 pub mod boot;
 pub mod device;
 pub mod flips;
+pub mod mesh;
 pub mod peer;
 pub mod table;
 pub mod wave;
@@ -38,8 +39,19 @@ use crate::{
 };
 
 /// What is measured.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum What {
+    /// Devices of a family: how quick they find each other, call each other and send files.
+    Mesh(mesh::Arguments),
+}
+
+/// What is measured of one device, where nothing else is said.
 #[derive(Clone, Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    /// Something else than one device.
+    #[command(subcommand)]
+    pub what: Option<What>,
     /// The product, a file of devices/.
     #[arg(long, default_value = "qemu-phone")]
     pub device: String,
@@ -66,6 +78,9 @@ pub struct Arguments {
 ///
 /// Fails when something cannot be built.
 pub fn execute(root: &Path, arguments: &Arguments, yes: bool, progress: &Progress) -> Result<()> {
+    if let Some(What::Mesh(arguments)) = &arguments.what {
+        return mesh::execute(root, arguments, yes, progress);
+    }
     let mut purposes = vec![Purpose::Image, Purpose::Run];
     if !arguments.no_peers {
         purposes.extend([Purpose::Kernel, Purpose::Peer]);

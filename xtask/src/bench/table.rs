@@ -15,6 +15,8 @@ pub struct Figure {
     pub unit: &'static str,
     /// The most that it should be; none for a figure that is only reported.
     pub at_most: Option<f64>,
+    /// The least that it should be; none where there is no such limit.
+    pub at_least: Option<f64>,
     /// Whether it is; none where there is no such limit or no value.
     pub met: Option<bool>,
     /// What the reader should know of how it came about.
@@ -32,6 +34,7 @@ impl Figure {
             value: Some(value),
             unit,
             at_most: None,
+            at_least: None,
             met: None,
             note: None,
             parts: Vec::new(),
@@ -56,6 +59,23 @@ impl Figure {
         self
     }
 
+    /// Sets the least that it should be.
+    #[must_use]
+    pub fn at_least(mut self, limit: f64) -> Self {
+        self.at_least = Some(limit);
+        self.met = self.value.map(|value| value >= limit);
+        self
+    }
+
+    /// The limit that it has.
+    fn limit(&self) -> Option<String> {
+        let most = self.at_most.map(|limit| format!("≤ {}", self.shown(limit)));
+        most.or_else(|| {
+            self.at_least
+                .map(|limit| format!("≥ {}", self.shown(limit)))
+        })
+    }
+
     /// Adds a sentence.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
@@ -77,9 +97,9 @@ impl Figure {
             let reason = self.note.as_deref().unwrap_or("not measured");
             return format!("{}: {reason}", self.name);
         };
-        let verdict = match (self.at_most, self.met) {
-            (Some(limit), Some(true)) => format!(", ≤ {}: met", self.shown(limit)),
-            (Some(limit), _) => format!(", ≤ {}: NOT MET", self.shown(limit)),
+        let verdict = match (self.limit(), self.met) {
+            (Some(limit), Some(true)) => format!(", {limit}: met"),
+            (Some(limit), _) => format!(", {limit}: NOT MET"),
             (None, _) => String::new(),
         };
         format!("{}: {}{verdict}", self.name, self.shown(value))
@@ -129,9 +149,7 @@ impl Table {
             let value = figure
                 .value
                 .map_or_else(|| "–".to_owned(), |value| figure.shown(value));
-            let target = figure
-                .at_most
-                .map_or_else(String::new, |limit| format!("≤ {}", figure.shown(limit)));
+            let target = figure.limit().unwrap_or_default();
             let verdict = match figure.met {
                 Some(true) => "met",
                 Some(false) => "NOT MET",
@@ -226,6 +244,10 @@ mod tests {
             Figure::measured("a", 1.31, "").at_most(1.3).met,
             Some(false)
         );
+        let ratio = Figure::measured("a", 0.84, "").at_least(0.85);
+        assert_eq!(ratio.met, Some(false));
+        assert_eq!(ratio.line(), "a: 0.84×, ≥ 0.85×: NOT MET");
+        assert_eq!(ratio.at_least(0.84).met, Some(true));
         assert_eq!(Figure::measured("a", 1.0, "").met, None);
         assert_eq!(Figure::missing("a", "ms", "no peer").at_most(1.0).met, None);
     }
