@@ -4,6 +4,7 @@
 //! user interface, through its loop. So is the health: a user interface that hangs is unhealthy
 //! although this thread still answers.
 
+mod shown;
 mod visiting;
 
 use std::cell::RefCell;

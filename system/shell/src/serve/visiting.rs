@@ -14,6 +14,7 @@ use futures::stream;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::shown::Shown;
 use super::{RUNNING, Screen};
 use crate::display::{Pixel, Rectangle};
 use crate::platform::{Captured, Look, UiLoop};
@@ -119,6 +120,7 @@ impl bus::view::Handler for Screen {
                     },
                     wake,
                     waiting: VecDeque::new(),
+                    shown: Shown::default(),
                     not_before: Instant::now(),
                 };
                 Box::pin(stream::unfold(Some(viewing), async |viewing| {
@@ -142,6 +144,7 @@ struct Viewing {
     wake: Arc<Notify>,
     /// What was seen already and is still to be sent.
     waiting: VecDeque<Update>,
+    shown: Shown,
     not_before: Instant,
 }
 
@@ -176,11 +179,19 @@ impl Viewing {
                 });
             match look.await {
                 Look::Nothing => {}
-                Look::Dark => self.waiting.push_back(Update::Dark),
-                Look::Hidden => self.waiting.push_back(Update::Hidden),
+                Look::Dark => {
+                    self.shown.forget();
+                    self.waiting.push_back(Update::Dark);
+                }
+                Look::Hidden => {
+                    self.shown.forget();
+                    self.waiting.push_back(Update::Hidden);
+                }
                 Look::Picture(captured) => {
-                    self.waiting
-                        .extend(pictures(&captured).map(Update::Picture));
+                    if let Some(captured) = self.shown.lacks(captured) {
+                        self.waiting
+                            .extend(pictures(&captured).map(Update::Picture));
+                    }
                 }
             }
             self.not_before = Instant::now() + PACE;
