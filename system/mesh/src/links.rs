@@ -12,6 +12,9 @@
 //! Of two devices the one with the lesser key does, so that there are not two connections; the other
 //! one does too when that has not happened after 400 ms. Where there are two all the same, the newer
 //! one is used, and the older one ends when what is under way on it had time to.
+//!
+//! What fails is tried again after pauses that grow, and at once when the device announces itself: it
+//! has come back then, or the cable has.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -36,6 +39,10 @@ use crate::{asking, calls, logs, settling};
 const CONNECTING: Duration = Duration::from_secs(5);
 /// When the device with the greater key connects too.
 const SECOND: Duration = Duration::from_millis(400);
+/// An attempt that takes longer than this may have lost its packets, as when it began before the other
+/// end of a cable was up. It is given up for another one when its device is heard, once: a packet is
+/// sent again after a second only.
+const STALLED: Duration = Duration::from_millis(200);
 /// A connection that nobody keeps ends when it was not used for so long.
 const UNUSED: Duration = Duration::from_secs(60);
 /// What is under way on a connection that was replaced has so much time left.
@@ -132,6 +139,7 @@ async fn take(node: &Arc<Node>, event: Event) {
             if suspected {
                 begin_connecting(node, device);
             }
+            heard(node, device);
         }
         Event::MemberGone(device) => {
             if let Ok(device) = DeviceId::from_bytes(&device) {
@@ -220,26 +228,60 @@ fn begin_connecting(node: &Arc<Node>, device: DeviceId) {
     if !mark_dialling(node, device) {
         return;
     }
+    let Some(heard) = node
+        .state()
+        .peers
+        .get(&device)
+        .map(|peer| Arc::clone(&peer.heard))
+    else {
+        return;
+    };
     let node = Arc::clone(node);
     tokio::spawn(async move {
-        let mut delay = if node.id() < device {
+        let first = if node.id() < device {
             Duration::ZERO
         } else {
             SECOND
         };
+        let mut delay = first;
+        let mut may_give_up = true;
         loop {
-            tokio::time::sleep(delay).await;
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = heard.notified(), if delay > first => {
+                    delay = first;
+                    tokio::time::sleep(first).await;
+                }
+            }
             if is_sound(&node, device) || !may_come(&node, device) {
                 break;
             }
-            match dial(&node, device).await {
-                Ok(_) => break,
-                Err(error) => tracing::debug!("connecting to {}: {error:#}", node.name(device)),
+            let given_up = async {
+                tokio::time::sleep(STALLED).await;
+                heard.notified().await;
+            };
+            tokio::select! {
+                dialled = dial(&node, device) => match dialled {
+                    Ok(_) => break,
+                    Err(error) => tracing::debug!("connecting to {}: {error:#}", node.name(device)),
+                },
+                () = given_up, if may_give_up => {
+                    may_give_up = false;
+                    delay = first;
+                    continue;
+                }
             }
             delay = (delay * 2).clamp(Duration::from_secs(1), Duration::from_secs(30));
         }
         unmark_dialling(&node, device);
     });
+}
+
+/// Tells whoever connects to a device that it was heard just now.
+fn heard(node: &Node, device: DeviceId) {
+    if let Some(peer) = node.state().peers.get(&device) {
+        peer.heard.notify_waiters();
+    }
 }
 
 fn mark_dialling(node: &Node, device: DeviceId) -> bool {

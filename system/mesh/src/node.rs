@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use iroh::Endpoint;
 use iroh::address_lookup::MemoryLookup;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use trust::family::{Family, Member, Policy};
 use trust::identity::{DeviceId, Identity, KeptIdentity};
 use trust::log::{Action, EntryId, Grant, KeptLog, Log, Role, Until};
@@ -38,6 +38,8 @@ pub struct Peer {
     pub last_seen: Option<u64>,
     /// Whether somebody is connecting to it.
     pub dialling: bool,
+    /// Tells whoever is that something was heard that makes it worth trying again at once.
+    pub heard: Arc<Notify>,
 }
 
 /// What changes.
