@@ -1,6 +1,6 @@
 //! What `cargo xtask bench mesh` measures: devices of a family, beside what is usual.
 //!
-//! Devices are the real programs in network namespaces ([`House`](crate::house::House)); TCP, UDP and
+//! Devices are the real programs in network namespaces ([`House`]); TCP, UDP and
 //! plain endpoints of iroh ([`peer`]), scp, tar over ssh ([`ssh`]) and Syncthing ([`syncthing`]) run in
 //! the same namespaces, in the same run, in turns with ours. All share this computer's processors: what
 //! moves bytes by four programs has less of them than what does by two. A figure that could not be
