@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use release::manifest::FORMAT;
-use release::{
-    Boot, Chunk, Hash, Manifest, Pack, Root, Version, boot_file, chunk, hexadecimal, pack,
-};
+use release::{Boot, Chunk, Hash, Manifest, Pack, Root, Version, boot_file, chunk, hexadecimal};
 use serde::Deserialize;
 
 /// What a release is made of.
@@ -22,6 +20,8 @@ pub struct Image {
     pub boot_a: PathBuf,
     /// The boot file for slot b.
     pub boot_b: PathBuf,
+    /// The recovery, where the image has one.
+    pub recovery: Option<PathBuf>,
     /// What the image says of itself: `release.toml`.
     pub release: PathBuf,
     /// For which product it is.
@@ -36,6 +36,7 @@ impl Image {
             root: folder.join("root.img"),
             boot_a: folder.join("boot.efi"),
             boot_b: folder.join("boot-b.efi"),
+            recovery: Some(folder.join("recovery.efi")).filter(|path| path.is_file()),
             release: folder.join("stage/system/release.toml"),
             product: product.to_owned(),
         }
@@ -101,6 +102,10 @@ pub fn make(image: &Image, repository: &Path, notes: &str) -> Result<Made> {
         a: packer.add(&mut open(&image.boot_a)?)?,
         b: packer.add(&mut open(&image.boot_b)?)?,
     };
+    let mut recovery = match &image.recovery {
+        Some(path) => packer.add(&mut open(path)?)?,
+        None => Vec::new(),
+    };
     let mut root = Root {
         hash: hexadecimal(&hash),
         salt,
@@ -114,7 +119,7 @@ pub fn make(image: &Image, repository: &Path, notes: &str) -> Result<Made> {
         "{} has another root hash than the boot file names",
         image.root.display()
     );
-    let (packs, added) = packer.finish(&mut root.chunks, boot)?;
+    let (packs, added) = packer.finish(&mut root.chunks, &mut recovery, boot)?;
     let (boot, packs) = packs;
     let manifest = Manifest {
         format: FORMAT,
@@ -126,6 +131,7 @@ pub fn make(image: &Image, repository: &Path, notes: &str) -> Result<Made> {
         notes: notes.to_owned(),
         root,
         boot,
+        recovery,
         packs,
     };
     let name = format!(
@@ -175,6 +181,22 @@ struct Known {
     stored: u32,
 }
 
+/// A chunk as it is put into a pack: compressed, or itself where that is not shorter.
+///
+/// # Errors
+///
+/// Fails when the compressor does.
+pub fn pack(data: &[u8]) -> std::io::Result<Vec<u8>> {
+    /// Slow to make, as quick as any other to unpack.
+    const LEVEL: i32 = 19;
+    let packed = zstd::bulk::compress(data, LEVEL)?;
+    Ok(if packed.len() < data.len() {
+        packed
+    } else {
+        data.to_vec()
+    })
+}
+
 /// Puts chunks that are new to a repository into one new pack.
 struct Packer {
     repository: PathBuf,
@@ -220,7 +242,7 @@ impl Packer {
         for cut in chunk::cut(data) {
             let cut = cut.context("reading the image")?;
             if !self.known.contains_key(&cut.hash) && !self.placed.contains_key(&cut.hash) {
-                let stored = pack::pack(&cut.data).context("compressing a chunk")?;
+                let stored = pack(&cut.data).context("compressing a chunk")?;
                 let offset = self.new.len() as u64;
                 self.placed
                     .insert(cut.hash, (offset, u32::try_from(stored.len())?));
@@ -238,7 +260,12 @@ impl Packer {
     }
 
     #[allow(clippy::type_complexity, reason = "used in one place")]
-    fn finish(self, root: &mut [Chunk], mut boot: Boot) -> Result<((Boot, Vec<Pack>), u64)> {
+    fn finish(
+        self,
+        root: &mut [Chunk],
+        recovery: &mut [Chunk],
+        mut boot: Boot,
+    ) -> Result<((Boot, Vec<Pack>), u64)> {
         let mut packs: Vec<Pack> = Vec::new();
         let mut number = |pack: &Pack| {
             packs
@@ -257,6 +284,7 @@ impl Packer {
             .iter_mut()
             .chain(boot.a.iter_mut())
             .chain(boot.b.iter_mut())
+            .chain(recovery.iter_mut())
         {
             let (pack, offset, stored) =
                 match (self.placed.get(&chunk.hash), self.known.get(&chunk.hash)) {

@@ -117,6 +117,7 @@ fn check(
         tree.root_hash == manifest.root.hash(),
         "the root has another root hash than the manifest says"
     );
+    assemble(&manifest.recovery).context("putting the recovery together")?;
     for slot in ["a", "b"] {
         let file = assemble(manifest.boot.of(slot).unwrap_or_default())
             .with_context(|| format!("putting boot file {slot} together"))?;

@@ -27,6 +27,8 @@ pub struct Releases<'a> {
     key: PathBuf,
     /// What the boot files of the next releases are signed with for secure boot.
     pub signer: Option<Signer>,
+    /// Whether the next releases bring a recovery, which makes them half as large again.
+    pub recovery: bool,
 }
 
 impl<'a> Releases<'a> {
@@ -55,6 +57,7 @@ impl<'a> Releases<'a> {
             repository,
             key,
             signer: None,
+            recovery: false,
         })
     }
 
@@ -81,6 +84,7 @@ impl<'a> Releases<'a> {
             version: Some(version.to_owned()),
             command_line: command_line.iter().map(|&word| word.to_owned()).collect(),
             signer: self.signer.clone(),
+            recovery: self.recovery,
             ..image::Options::default()
         };
         let image = self

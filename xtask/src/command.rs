@@ -229,6 +229,7 @@ pub fn execute() -> Result<ExitCode> {
                         .boot_key
                         .zip(options.boot_certificate)
                         .map(|(key, certificate)| Signer { key, certificate }),
+                    recovery: true,
                 },
                 &progress,
             )?;
@@ -275,6 +276,14 @@ fn report(image: &image::Image) {
         Size(image.root.size),
         Size(image.root.parts.iter().map(|part| part.size).sum())
     );
+    let recovery = image.folder.join(image::recovery::FILE);
+    if let Ok(file) = recovery.metadata() {
+        println!(
+            "recovery: {}, of which {} is the kernel",
+            Size(file.len()),
+            Size(image.kernel.metadata().map_or(0, |kernel| kernel.len()))
+        );
+    }
     for part in image.root.parts.iter().take(10) {
         println!("  {:>9}  {}", Size(part.size).to_string(), part.path);
     }

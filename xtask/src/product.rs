@@ -104,6 +104,9 @@ pub struct Modules {
     /// Those that are needed to reach the root: loaded from the initramfs, in this order.
     #[serde(default)]
     pub initramfs: Vec<String>,
+    /// What recovery needs beyond these to be seen and touched: loaded from its initramfs, in this order.
+    #[serde(default)]
+    pub recovery: Vec<String>,
     /// Those on the root, loaded when a device asks for them.
     #[serde(default)]
     pub system: Vec<String>,

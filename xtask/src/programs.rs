@@ -14,6 +14,9 @@ use crate::{paths, process};
 /// The programs of a device; each is a crate of the same name.
 pub const PROGRAMS: [&str; 3] = ["init", "shell", "hyper"];
 
+/// The program of the recovery, which is not on the root.
+pub const RECOVERY: &str = "recovery";
+
 /// A program's crate, as cargo is told of it. A crate that ours depend on is called `hyper` too, so its
 /// version is said, which all of ours share.
 pub fn package(program: &str) -> String {
@@ -83,7 +86,7 @@ pub fn build(root: &Path) -> Result<PathBuf> {
 pub fn build_with(root: &Path, features: &[&str]) -> Result<PathBuf> {
     let mut command = cargo(root)?;
     command.args(["build", "--release", "--target", TARGET]);
-    for program in PROGRAMS {
+    for program in PROGRAMS.into_iter().chain([RECOVERY]) {
         command.args(["--package", &package(program)]);
     }
     command.arg("--bins");
@@ -101,7 +104,7 @@ pub fn build_with(root: &Path, features: &[&str]) -> Result<PathBuf> {
 /// Fails when one has never been built.
 pub fn built(root: &Path) -> Result<PathBuf> {
     let folder = paths::target(root)?.join(TARGET).join("release");
-    for program in PROGRAMS {
+    for program in PROGRAMS.into_iter().chain([RECOVERY]) {
         if !folder.join(program).is_file() {
             bail!(
                 "{} has not been built: leave --no-build away",

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod boot_file;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -135,11 +137,8 @@ pub fn image(folder: &Path, version: &str, development: bool) -> Image {
     tree.write(&mut root).unwrap();
     fs::write(folder.join("root.img"), root).unwrap();
     for (slot, name) in [("a", "boot.efi"), ("b", "boot-b.efi")] {
-        let line = format!(
-            "hyper.slot={slot} hyper.root-hash={} hyper.root-salt=ab hyper.root-blocks=64",
-            release::hexadecimal(&tree.root_hash)
-        );
-        fs::write(folder.join(name), boot_file(&line)).unwrap();
+        let boot_file = boot_file::of_root(slot, &tree.root_hash, 64);
+        fs::write(folder.join(name), boot_file).unwrap();
     }
     fs::write(
         folder.join("stage/system/release.toml"),
@@ -147,22 +146,6 @@ pub fn image(folder: &Path, version: &str, development: bool) -> Image {
     )
     .unwrap();
     Image::in_folder(folder, "phone")
-}
-
-/// The least PE program that has a command line.
-fn boot_file(line: &str) -> Vec<u8> {
-    let mut file = vec![0; 512];
-    file[..2].copy_from_slice(b"MZ");
-    file[0x3c] = 64;
-    file[64..68].copy_from_slice(b"PE\0\0");
-    file[70] = 1;
-    file[88..96].copy_from_slice(b".cmdline");
-    file[96..100].copy_from_slice(&(line.len() as u32).to_le_bytes());
-    file[104..108].copy_from_slice(&512_u32.to_le_bytes());
-    file[108..112].copy_from_slice(&512_u32.to_le_bytes());
-    file.extend_from_slice(line.as_bytes());
-    file.resize(1024, 0);
-    file
 }
 
 /// Runs a test to its end.

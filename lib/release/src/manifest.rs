@@ -8,8 +8,11 @@ use thiserror::Error;
 
 use crate::{Hash, chunk, hexadecimal, parse_hash};
 
-/// The format that this program writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+/// The format that this program writes, and the newest that it reads. The first had no recovery.
+pub const FORMAT: u32 = 2;
+
+/// No recovery is larger: it is on the boot partition of each slot, beside the boot file.
+pub const LARGEST_RECOVERY: u64 = 32 << 20;
 
 /// No manifest is longer: that of a root of 2 GiB fits.
 pub const LONGEST: u64 = 8 << 20;
@@ -171,6 +174,9 @@ pub struct Manifest {
     pub root: Root,
     /// The boot files.
     pub boot: Boot,
+    /// The recovery that stands beside the boot file of either slot; empty in a release without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recovery: Vec<Chunk>,
     /// The packs that hold the chunks.
     pub packs: Vec<Pack>,
 }
@@ -205,7 +211,7 @@ impl Manifest {
     /// Fails for what is no whole manifest of a format that is known.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let Format { format } = serde_json::from_slice(bytes)?;
-        if format != FORMAT {
+        if !(1..=FORMAT).contains(&format) {
             return Err(Error::Later(format));
         }
         let manifest: Self = serde_json::from_slice(bytes)?;
@@ -263,6 +269,10 @@ impl Manifest {
                 return Err(format!("boot file {slot} is empty"));
             }
         }
+        let recovery = self.check_chunks("the recovery", &self.recovery)?;
+        if recovery > LARGEST_RECOVERY {
+            return Err(format!("the recovery is {recovery} bytes"));
+        }
         Ok(())
     }
 
@@ -296,6 +306,12 @@ impl Manifest {
             .chunks
             .iter()
             .chain(self.boot.of(slot).unwrap_or_default())
+            .chain(&self.recovery)
+    }
+
+    /// All chunks of the boot files and the recovery: what a device keeps beside a root.
+    pub fn beside_the_root(&self) -> impl Iterator<Item = &Chunk> {
+        self.boot.a.iter().chain(&self.boot.b).chain(&self.recovery)
     }
 
     /// How many bytes a device without anything would fetch for a slot.
@@ -350,6 +366,7 @@ mod tests {
                 a: vec![chunk(100, 2048)],
                 b: vec![chunk(200, 2098)],
             },
+            recovery: vec![chunk(100, 2048)],
             packs: vec![Pack {
                 hash: "01".repeat(32),
                 size: 2198,
@@ -387,6 +404,12 @@ mod tests {
         refuse(|manifest| manifest.root.chunks[0].stored = 0);
         refuse(|manifest| manifest.root.chunks[0].length = 1 << 30);
         refuse(|manifest| manifest.boot.b.clear());
+        refuse(|manifest| manifest.recovery[0].pack = 7);
+        refuse(|manifest| {
+            let mut chunk = manifest.recovery[0];
+            chunk.length = 128 << 10;
+            manifest.recovery = vec![chunk; 257];
+        });
         refuse(|manifest| manifest.packs[0].hash = "../../etc".into());
         refuse(|manifest| manifest.product = "a/b".into());
         refuse(|manifest| manifest.root.salt = "xyz".into());
@@ -394,8 +417,18 @@ mod tests {
 
     #[test]
     fn a_later_format_is_named_whatever_else_it_has() {
-        let error = Manifest::parse(br#"{"format":2,"new":true}"#).unwrap_err();
-        assert!(matches!(error, Error::Later(2)), "{error}");
+        let error = Manifest::parse(br#"{"format":3,"new":true}"#).unwrap_err();
+        assert!(matches!(error, Error::Later(3)), "{error}");
+    }
+
+    #[test]
+    fn one_of_the_first_format_has_no_recovery() {
+        let mut first = manifest();
+        first.format = 1;
+        first.recovery.clear();
+        let json = first.to_json().unwrap();
+        assert!(!String::from_utf8_lossy(&json).contains("recovery"));
+        assert_eq!(Manifest::parse(&json).unwrap(), first);
     }
 
     proptest! {

@@ -78,7 +78,6 @@ mod atomic;
 mod envelope;
 mod file_system;
 pub mod journal;
-#[cfg(feature = "simulation")]
 pub mod simulation;
 mod state;
 mod version;

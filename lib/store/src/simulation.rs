@@ -8,6 +8,9 @@
 //! reached the disk. That is harsher than ext4, which keeps names in order, on purpose: a
 //! program that is safe here does not depend on a file system's kindness.
 //!
+//! For the tests of whoever keeps state. It is no feature of this crate: one that only tests asked for
+//! would have everything above it compiled twice.
+//!
 //! A step can be made to fail, or to be the last before the power is cut, and a kind of sync can
 //! be taken out, so that a test can show that it would notice.
 

@@ -1,6 +1,7 @@
 //! From the kernel to a system that services can run on.
 
 pub mod ahead;
+pub mod choice;
 pub mod data;
 pub mod initramfs;
 pub mod mount;

@@ -32,6 +32,16 @@ pub fn give_up(reason: impl Display) -> ! {
         TIME_TO_READ.as_secs()
     ));
     std::thread::sleep(TIME_TO_READ);
+    restart_now()
+}
+
+/// Says why the device starts again, and has it do so at once: something else is going to start.
+pub fn restart(reason: impl Display) -> ! {
+    say(reason);
+    restart_now()
+}
+
+fn restart_now() -> ! {
     rustix::fs::sync();
     if let Err(error) = rustix::system::reboot(RebootCommand::Restart) {
         say(format_args!(

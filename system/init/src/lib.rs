@@ -2,9 +2,10 @@
 //!
 //! One static program is all that runs between the kernel and the services:
 //!
-//! 1. **In the initramfs** ([`boot::initramfs`]) it finds the root slot by the name of its
-//!    partition, has the kernel verify every block of it (dm-verity, root hash from the kernel
-//!    command line), mounts it read-only and goes on from there.
+//! 1. **In the initramfs** ([`boot::initramfs`]) it finds the partition of the root slot's name that
+//!    opens with the root hash on the kernel command line, has the kernel verify every block of it
+//!    (dm-verity), mounts it read-only and goes on from there. Where none opens, the firmware is to
+//!    start something else.
 //! 2. **On the root** ([`boot::root`], [`boot::data`]) it mounts what every program expects.
 //! 3. **Devices** ([`device`]) get their drivers and their nodes the right owner, as they come.
 //! 4. **Services** ([`manifest`], [`system`]) have their sockets before any of them runs; the first

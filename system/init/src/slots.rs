@@ -14,7 +14,8 @@
 //!
 //! # Promises
 //!
-//! - Nothing but a confirmed boot changes what the firmware starts by default.
+//! - Nothing but a confirmed boot, and a root that cannot be opened, changes what the firmware starts by
+//!   default.
 //! - A partition counts as a slot's only on the disk that the system was started from, whatever those on
 //!   a stick are called.
 //! - A device whose firmware did not start this disk is told so instead of being updated.
@@ -257,6 +258,15 @@ impl State {
         if let (Err(problem), Some(_)) = (&firmware, running) {
             log.say(Level::Notice, format!("there are no updates: {problem}"));
         }
+        if let (Ok(firmware), Some(running)) = (&firmware, running)
+            && firmware.gave_way(running.other()).unwrap_or_default()
+        {
+            let other = running.other();
+            log.say(
+                Level::Warning,
+                format!("slot {other} could not be started: its root is damaged; the next release is written to it"),
+            );
+        }
         let note = std::fs::create_dir_all(data)
             .with_context(|| format!("making the folder {}", data.display()))
             .and_then(|()| Ok(store::open::<Note>(&data.join("trial"))?.store));
@@ -317,32 +327,29 @@ fn open_firmware(running: Slot) -> Result<Firmware> {
         Path::new("/sys/firmware/efi").is_dir(),
         "the firmware did not start this disk (an emulator or a boot loader did), so it cannot be told to start another release"
     );
-    mount_kernel(
-        variables::FOLDER,
-        "efivarfs",
-        KERNEL_FILES | MountFlags::NODEV,
-        "",
-    )
-    .context("mounting the firmware's variables")?;
-    let events = UeventSocket::open()?;
     let disk = stick::system_disk()
         .context("the root that runs is on no disk that has slots: it was not verified")?;
-    let esp = |slot: Slot| {
-        let node = partition::find(
-            &format!("esp-{slot}"),
-            Some(disk),
-            &events,
-            Instant::now() + PARTITION_WAIT,
-        )?;
-        disk::partition(&node)
-    };
-    let firmware = Firmware::new(
-        Variables::new(Path::new(variables::FOLDER)),
-        esp(Slot::A)?,
-        esp(Slot::B)?,
-    );
+    let firmware = firmware_of(disk)?;
     firmware
         .prepare(running)
-        .context("making the firmware's entries for the two slots")?;
+        .context("making the firmware's entries for the slots and recovery")?;
     Ok(firmware)
+}
+
+/// The firmware, as far as it decides between the slots of a disk, which is its folder of `/sys/devices`.
+///
+/// # Errors
+/// When the firmware's variables cannot be mounted, or the disk has no two boot partitions.
+pub fn firmware_of(disk: &Path) -> Result<Firmware> {
+    let flags = KERNEL_FILES | MountFlags::NODEV;
+    mount_kernel(variables::FOLDER, "efivarfs", flags, "")
+        .context("mounting the firmware's variables")?;
+    let events = UeventSocket::open()?;
+    let esp = |slot: Slot| {
+        let deadline = Instant::now() + PARTITION_WAIT;
+        let node = partition::find(&format!("esp-{slot}"), Some(disk), &events, deadline)?;
+        disk::partition(&node)
+    };
+    let variables = Variables::new(Path::new(variables::FOLDER));
+    Ok(Firmware::new(variables, esp(Slot::A)?, esp(Slot::B)?))
 }

@@ -176,7 +176,7 @@ impl Archive {
         }
         let boot = |hash: &Hash| {
             stay.iter().any(|(_, manifest)| {
-                let mut chunks = manifest.boot.a.iter().chain(&manifest.boot.b);
+                let mut chunks = manifest.beside_the_root();
                 chunks.any(|chunk| chunk.hash == *hash)
             })
         };

@@ -1,4 +1,5 @@
-//! The EFI system partition of a slot: a FAT file system with nothing but the boot file.
+//! The EFI system partition of a slot: a FAT file system with the boot file and the recovery, and nothing
+//! else.
 //!
 //! That of the slot that is written begins by being none at all ([`take_away`]), so that firmware
 //! starts nothing from a slot whose root is half of one release and half of another. It is made anew
@@ -12,7 +13,10 @@ use crate::place::Readable;
 use crate::stick::ReadOnly;
 
 /// The boot file as firmware looks for it.
-pub const FILE: &str = "EFI/BOOT/BOOTX64.EFI";
+pub const BOOT_FILE: &str = "EFI/BOOT/BOOTX64.EFI";
+
+/// The recovery, which firmware starts by an entry of its own.
+pub const RECOVERY: &str = "EFI/HYPEROS/RECOVERY.EFI";
 
 /// What the file system is called and numbered, as those of a new disk are.
 const LABEL: [u8; 11] = *b"HYPEROS    ";
@@ -21,22 +25,23 @@ const NUMBER: u32 = 0x4859_5045;
 /// Both copies of what says that this is a file system lie within.
 const HEAD: usize = 64 << 10;
 
-/// The file system and its tables, beside the boot file.
+/// The file system and its tables, beside the files.
 pub const OVERHEAD: u64 = 4 << 20;
 
-/// Lets `read` read the boot file of a slot, without a write.
+/// Lets `read` read a file of a boot partition, without a write.
 ///
 /// # Errors
 ///
 /// Fails when there is none.
-pub fn with_boot_file<T>(
+pub fn with_file<T>(
     disk: &mut dyn Readable,
+    path: &str,
     read: impl FnOnce(&mut dyn Readable) -> T,
 ) -> io::Result<T> {
     // A file system begins where the disk stands.
     disk.seek(SeekFrom::Start(0))?;
     let system = FileSystem::new(ReadOnly::new(disk, u64::MAX), FsOptions::new())?;
-    let mut file = system.root_dir().open_file(FILE)?;
+    let mut file = system.root_dir().open_file(path)?;
     Ok(read(&mut file))
 }
 
@@ -50,12 +55,16 @@ pub fn take_away(disk: &mut (impl Write + Seek)) -> io::Result<()> {
     disk.write_all(&[0; HEAD])
 }
 
-/// Makes a boot partition of `size` bytes anew, with this boot file.
+/// Makes a boot partition of `size` bytes anew, with these files.
 ///
 /// # Errors
 ///
 /// Fails when the disk does, or has not the room.
-pub fn make(disk: &mut impl ReadWriteSeek, size: u64, boot_file: &mut impl Read) -> io::Result<()> {
+pub fn make(
+    disk: &mut impl ReadWriteSeek,
+    size: u64,
+    files: &mut [(&str, &mut dyn Read)],
+) -> io::Result<()> {
     disk.seek(SeekFrom::Start(0))?;
     let sectors = u32::try_from(size / 512).map_err(|_| {
         io::Error::new(
@@ -74,16 +83,15 @@ pub fn make(disk: &mut impl ReadWriteSeek, size: u64, boot_file: &mut impl Read)
     )?;
     disk.seek(SeekFrom::Start(0))?;
     let system = FileSystem::new(disk, FsOptions::new())?;
-    {
-        let root = system.root_dir();
-        let mut folder = root;
-        let mut parts = FILE.split('/').peekable();
+    for (path, content) in files {
+        let mut folder = system.root_dir();
+        let mut parts = path.split('/').peekable();
         while let Some(part) = parts.next() {
             if parts.peek().is_some() {
                 folder = folder.create_dir(part)?;
             } else {
                 let mut file = folder.create_file(part)?;
-                io::copy(boot_file, &mut file)?;
+                io::copy(content, &mut file)?;
                 file.flush()?;
             }
         }
@@ -98,8 +106,8 @@ mod tests {
 
     const SIZE: u64 = 64 << 20;
 
-    fn read(disk: &mut Cursor<Vec<u8>>) -> io::Result<Vec<u8>> {
-        with_boot_file(disk, |file| {
+    fn read(disk: &mut Cursor<Vec<u8>>, path: &str) -> io::Result<Vec<u8>> {
+        with_file(disk, path, |file| {
             let mut content = Vec::new();
             file.read_to_end(&mut content).unwrap();
             content
@@ -107,13 +115,20 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_file_is_there_until_it_is_taken_away() {
+    fn boot_file_and_recovery_are_there_until_they_are_taken_away() {
         let mut disk = Cursor::new(vec![0xa5; SIZE as usize]);
         for content in [vec![1; 3_000_000], vec![2; 500]] {
-            make(&mut disk, SIZE, &mut content.as_slice()).unwrap();
-            assert_eq!(read(&mut disk).unwrap(), content);
+            let recovery = content.repeat(3);
+            let mut files: [(&str, &mut dyn Read); 2] = [
+                (BOOT_FILE, &mut content.as_slice()),
+                (RECOVERY, &mut recovery.as_slice()),
+            ];
+            make(&mut disk, SIZE, &mut files).unwrap();
+            assert_eq!(read(&mut disk, BOOT_FILE).unwrap(), content);
+            assert_eq!(read(&mut disk, RECOVERY).unwrap(), recovery);
             take_away(&mut disk).unwrap();
-            read(&mut disk).unwrap_err();
+            read(&mut disk, BOOT_FILE).unwrap_err();
+            read(&mut disk, RECOVERY).unwrap_err();
         }
     }
 
@@ -121,6 +136,7 @@ mod tests {
     fn a_boot_file_that_does_not_fit_is_an_error() {
         let mut disk = Cursor::new(vec![0; 34 << 20]);
         let content = vec![1; 35 << 20];
-        make(&mut disk, 34 << 20, &mut content.as_slice()).unwrap_err();
+        let mut files: [(&str, &mut dyn Read); 1] = [(BOOT_FILE, &mut content.as_slice())];
+        make(&mut disk, 34 << 20, &mut files).unwrap_err();
     }
 }

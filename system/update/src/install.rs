@@ -3,12 +3,12 @@
 //! In this order, and a break at any point leaves a device that starts as before:
 //!
 //! 1. the boot partition of the slot is taken away, so that nothing is started from it;
-//! 2. the boot file is put together in a file, the root in its partition: each chunk is left where it
-//!    is already, or taken from the slot that runs, or fetched;
-//! 3. both are made durable, read back from the disk, and hashed. The root has to come to the root
+//! 2. the boot file and the recovery are put together in files, the root in its partition: each chunk is
+//!    left where it is already, or taken from the slot that runs, or fetched;
+//! 3. all are made durable, read back from the disk, and hashed. The root has to come to the root
 //!    hash of the manifest, and the command line in the boot file has to name that hash and this
 //!    slot; then the hash tree is written behind the root;
-//! 4. the boot partition is made, with the boot file, and read back;
+//! 4. the boot partition is made, with the boot file and the recovery, and read back;
 //! 5. nothing else: who called this has the slot tried.
 //!
 //! What was written before a break is found by its hash when the installation is begun again, so
@@ -40,8 +40,14 @@ pub struct Disks {
     pub other_root: PathBuf,
     /// The boot partition of the other slot.
     pub other_esp: PathBuf,
-    /// A file for the boot file while it is put together.
+    /// A file for the boot file while it is put together; that for the recovery stands beside it.
     pub boot_file: PathBuf,
+}
+
+impl Disks {
+    fn recovery(&self) -> PathBuf {
+        self.boot_file.with_extension("recovery")
+    }
 }
 
 /// What is being done.
@@ -148,7 +154,8 @@ impl Installation<'_> {
             .of(self.slot)
             .unwrap_or_default()
             .to_vec();
-        let boot_size: u64 = boot.iter().map(|chunk| u64::from(chunk.length)).sum();
+        let recovery = &self.manifest.recovery;
+        let (boot_size, recovery_size) = (length(&boot), length(recovery));
         let root = &self.manifest.root;
         let mut other_root = open(&self.disks.other_root).doing("opening the other slot")?;
         let mut other_esp =
@@ -159,9 +166,10 @@ impl Installation<'_> {
             tree_end(root.blocks),
             size(&mut other_root).doing("measuring the other slot")?,
         )?;
-        room("the boot file", boot_size + esp::OVERHEAD, esp_size)?;
+        let beside = boot_size + recovery_size;
+        room("the boot file", beside + esp::OVERHEAD, esp_size)?;
 
-        let total = root.size() + boot_size;
+        let total = root.size() + beside;
         let mut progress = Progress {
             step: Step::Comparing,
             done: 0,
@@ -179,8 +187,8 @@ impl Installation<'_> {
             Stock::look(&mut old_root, &wanted).doing("reading the root that runs")?;
         // Where the running boot partition cannot be read there is just more to fetch.
         let old_boot_path = self.disks.boot_file.with_extension("old");
-        if let Err(error) = self.copy_old_boot_file(&old_boot_path) {
-            tracing::warn!("the boot file that runs is not used: {error}");
+        if let Err(error) = self.copy_old_files(&old_boot_path) {
+            tracing::warn!("the boot partition that runs is not used: {error}");
         }
         let mut old_boot = File::open(&old_boot_path).doing("opening a copy of the boot file")?;
         // It has no name any more, and is gone when this ends.
@@ -191,30 +199,33 @@ impl Installation<'_> {
         let boot_store = shelf::Store::File(self.disks.boot_file.clone());
         let root_store = shelf::Store::File(self.disks.other_root.clone());
         let esp_store = shelf::Store::BootFile(self.disks.other_esp.clone());
-        self.supply
-            .forget(&[boot_store.clone(), root_store.clone(), esp_store.clone()]);
+        let recovery_path = self.disks.recovery();
+        let recovery_store = shelf::Store::File(recovery_path.clone());
+        let esp_recovery_store = shelf::Store::Recovery(self.disks.other_esp.clone());
+        self.supply.forget(&[
+            boot_store.clone(),
+            recovery_store.clone(),
+            root_store.clone(),
+            esp_store.clone(),
+            esp_recovery_store.clone(),
+        ]);
         esp::take_away(&mut other_esp)
             .and_then(|()| other_esp.sync_all())
             .doing("taking the other slot's boot partition away")?;
 
         progress.step = Step::Writing;
-        let mut boot_file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&self.disks.boot_file)
-            .doing("making a file for the boot file")?;
-        self.assemble(
-            &boot,
-            (&mut boot_file, &boot_store),
-            &mut [&mut old_boot, &mut old_root],
-            &mut progress,
-        )
-        .await?;
-        boot_file
-            .set_len(boot_size)
-            .doing("writing the boot file")?;
+        let mut boot_file = file(&self.disks.boot_file).doing("making a file for the boot file")?;
+        let mut recovery_file = file(&recovery_path).doing("making a file for the recovery")?;
+        for (chunks, file, store, size) in [
+            (&boot, &mut boot_file, &boot_store, boot_size),
+            (recovery, &mut recovery_file, &recovery_store, recovery_size),
+        ] {
+            let stocks = &mut [&mut old_boot, &mut old_root];
+            self.assemble(chunks, (file, store), stocks, &mut progress)
+                .await?;
+            file.set_len(size)
+                .doing("writing the boot file and the recovery")?;
+        }
         let chunks = &self.manifest.root.chunks;
         self.assemble(
             chunks,
@@ -223,46 +234,69 @@ impl Installation<'_> {
             &mut progress,
         )
         .await?;
-        boot_file.sync_all().doing("making the boot file durable")?;
+        for file in [&boot_file, &recovery_file] {
+            file.sync_all()
+                .doing("making the boot file and the recovery durable")?;
+        }
         make_root_durable(&other_root).doing("making the root durable")?;
 
         progress.step = Step::Verifying;
         (self.observe)(progress);
         self.verify_root(&mut other_root)?;
         self.verify_boot_file(&boot, &mut boot_file)?;
+        forget_cache(&recovery_file);
+        if !is_made_of(&mut recovery_file, recovery) {
+            return Err(Error::ReadBack("the recovery"));
+        }
 
         progress.step = Step::Finishing;
         (self.observe)(progress);
         self.check_cancelled()?;
-        boot_file
-            .seek(SeekFrom::Start(0))
-            .doing("reading the boot file")?;
-        esp::make(
-            &mut other_esp,
-            esp_size,
-            &mut BufReader::new(&mut boot_file),
-        )
-        .doing("making the other slot's boot partition")?;
+        for file in [&mut boot_file, &mut recovery_file] {
+            file.seek(SeekFrom::Start(0))
+                .doing("reading the boot file and the recovery")?;
+        }
+        let (mut boot_reader, mut recovery_reader) =
+            (BufReader::new(boot_file), BufReader::new(recovery_file));
+        let mut files: Vec<(&str, &mut dyn Read)> = vec![(esp::BOOT_FILE, &mut boot_reader)];
+        if !recovery.is_empty() {
+            files.push((esp::RECOVERY, &mut recovery_reader));
+        }
+        esp::make(&mut other_esp, esp_size, &mut files)
+            .doing("making the other slot's boot partition")?;
         other_esp
             .sync_all()
             .doing("making the boot partition durable")?;
         forget_cache(&other_esp);
-        let found = esp::with_boot_file(&mut other_esp, |file| is_made_of(file, &boot));
-        if !matches!(found, Ok(true)) {
-            return Err(Error::ReadBack("the boot partition"));
+        for (path, chunks) in [(esp::BOOT_FILE, &boot), (esp::RECOVERY, recovery)] {
+            let found = esp::with_file(&mut other_esp, path, |file| is_made_of(file, chunks));
+            if !chunks.is_empty() && !matches!(found, Ok(true)) {
+                return Err(Error::ReadBack("the boot partition"));
+            }
         }
         self.supply.moved(&boot, &boot_store, &esp_store);
+        self.supply
+            .moved(recovery, &recovery_store, &esp_recovery_store);
         let _ = std::fs::remove_file(&self.disks.boot_file);
+        let _ = std::fs::remove_file(&recovery_path);
         Ok(())
     }
 
-    /// A copy of the boot file of the slot that runs, empty when that cannot be read: in a FAT file
-    /// system going from place to place is slow, and memory is short.
-    fn copy_old_boot_file(&self, to: &Path) -> io::Result<()> {
+    /// A copy of the boot file and the recovery of the slot that runs, one behind the other, empty when
+    /// these cannot be read: in a FAT file system going from place to place is slow, and memory is short.
+    fn copy_old_files(&self, to: &Path) -> io::Result<()> {
         let mut copy = File::create(to)?;
         let mut disk = File::open(&self.disks.esp)?;
-        esp::with_boot_file(&mut disk, |file| io::copy(file, &mut copy))??;
-        Ok(())
+        esp::with_file(&mut disk, esp::BOOT_FILE, |file| io::copy(file, &mut copy))??;
+        if self.manifest.recovery.is_empty() {
+            return Ok(());
+        }
+        match esp::with_file(&mut disk, esp::RECOVERY, |file| io::copy(file, &mut copy)) {
+            Ok(copied) => copied.map(drop),
+            // What was installed before there was one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Puts chunks into their places, one behind the other.
@@ -440,6 +474,21 @@ fn is_made_of(file: &mut (impl Readable + ?Sized), chunks: &[Chunk]) -> bool {
         Ok(file.read(&mut [0])? == 0)
     };
     same().unwrap_or(false)
+}
+
+/// How many bytes these are together.
+fn length(chunks: &[Chunk]) -> u64 {
+    chunks.iter().map(|chunk| u64::from(chunk.length)).sum()
+}
+
+/// A file that is written, with what was left in it before a break.
+fn file(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
 }
 
 /// Where the hash tree behind so many blocks ends.

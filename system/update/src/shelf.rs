@@ -25,6 +25,8 @@ pub enum Store {
     File(PathBuf),
     /// The boot file of this boot partition.
     BootFile(PathBuf),
+    /// The recovery of this boot partition.
+    Recovery(PathBuf),
 }
 
 /// Of a chunk, where it begins and how long it is.
@@ -190,9 +192,13 @@ fn read(store: &Store, (offset, length): Place, hash: &Hash) -> Option<Vec<u8>> 
             file.seek(SeekFrom::Start(offset)).ok()?;
             file.read_exact(&mut bytes).ok()?;
         }
-        Store::BootFile(path) => {
+        Store::BootFile(path) | Store::Recovery(path) => {
+            let name = match store {
+                Store::Recovery(_) => esp::RECOVERY,
+                _ => esp::BOOT_FILE,
+            };
             let mut disk = File::open(path).ok()?;
-            let read = esp::with_boot_file(&mut disk, |file| {
+            let read = esp::with_file(&mut disk, name, |file| {
                 file.seek(SeekFrom::Start(offset))?;
                 file.read_exact(&mut bytes)
             });
@@ -296,15 +302,25 @@ mod tests {
             .open(&path)
             .unwrap();
         disk.set_len(40 << 20).unwrap();
-        esp::make(&mut disk, 40 << 20, &mut boot.as_slice()).unwrap();
-        let shelf = Shelf::default();
-        let store = Store::BootFile(path);
-        let cuts: Vec<_> = chunk::cut(boot.as_slice()).map(Result::unwrap).collect();
-        for cut in &cuts {
-            shelf.add(&store, [(cut.hash, cut.offset, cut.data.len() as u64)]);
-        }
-        for cut in cuts.iter().rev() {
-            assert_eq!(shelf.read(&cut.hash).unwrap(), cut.data);
+        let recovery: Vec<u8> = (0..300_000).map(|_| chance.u8(..)).collect();
+        let mut files: [(&str, &mut dyn std::io::Read); 2] = [
+            (esp::BOOT_FILE, &mut boot.as_slice()),
+            (esp::RECOVERY, &mut recovery.as_slice()),
+        ];
+        esp::make(&mut disk, 40 << 20, &mut files).unwrap();
+        let stores = [
+            (Store::BootFile(path.clone()), boot),
+            (Store::Recovery(path), recovery),
+        ];
+        for (store, content) in stores {
+            let shelf = Shelf::default();
+            let cuts: Vec<_> = chunk::cut(content.as_slice()).map(Result::unwrap).collect();
+            for cut in &cuts {
+                shelf.add(&store, [(cut.hash, cut.offset, cut.data.len() as u64)]);
+            }
+            for cut in cuts.iter().rev() {
+                assert_eq!(shelf.read(&cut.hash).unwrap(), cut.data);
+            }
         }
     }
 

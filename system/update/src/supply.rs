@@ -56,8 +56,11 @@ impl Supply {
     /// And from the other devices of the family, which are told what this one gets: all of this release.
     #[must_use]
     pub fn with_family(mut self, family: Family, manifest: &Manifest) -> Self {
-        let (a, b) = (&manifest.boot.a, &manifest.boot.b);
-        let wanted = manifest.root.chunks.iter().chain(a).chain(b);
+        let wanted = manifest
+            .root
+            .chunks
+            .iter()
+            .chain(manifest.beside_the_root());
         let claim = family.claim(wanted.map(|chunk| chunk.hash));
         if self.sources.is_empty() {
             claim.leave_to_others();
@@ -185,7 +188,7 @@ impl Supply {
             return Ok(());
         };
         let mut missing: Vec<Chunk> = Vec::new();
-        for chunk in manifest.boot.a.iter().chain(&manifest.boot.b) {
+        for chunk in manifest.beside_the_root() {
             if claim.shelf().whereabouts(&chunk.hash) != Whereabouts::Here
                 && missing.iter().all(|other| other.hash != chunk.hash)
             {

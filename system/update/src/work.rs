@@ -117,6 +117,7 @@ impl Update {
                 let boot = manifest.boot.of(&running).unwrap_or_default();
                 shelf.add_all(&disk("root"), &manifest.root.chunks);
                 shelf.add_all(&boot_partition("esp"), boot);
+                shelf.add_all(&recovery("esp"), &manifest.recovery);
             } else if let Some(ready) = &ready
                 && ready.version == manifest.version
                 && ready.slot != running
@@ -124,6 +125,7 @@ impl Update {
                 let boot = manifest.boot.of(&ready.slot).unwrap_or_default();
                 shelf.add_all(&disk("other-root"), &manifest.root.chunks);
                 shelf.add_all(&boot_partition("other-esp"), boot);
+                shelf.add_all(&recovery("other-esp"), &manifest.recovery);
             }
         }
     }
@@ -267,6 +269,11 @@ fn disk(name: &str) -> Store {
 /// A boot partition of a slot.
 fn boot_partition(name: &str) -> Store {
     Store::BootFile(Path::new(DISKS).join(name))
+}
+
+/// The recovery on a boot partition of a slot.
+fn recovery(name: &str) -> Store {
+    Store::Recovery(Path::new(DISKS).join(name))
 }
 
 /// Every source that there is but for the family: the mirrors that are set, and what is plugged in.

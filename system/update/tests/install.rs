@@ -1,12 +1,16 @@
 //! Installations on files that stand for disks.
 
+#[path = "../../../hyper-release/tests/common/boot_file.rs"]
+mod boot_file;
+
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use release::manifest::FORMAT;
-use release::{Boot, Chunk, Manifest, Pack, Root, Version, chunk, hexadecimal, pack};
+use release::{Boot, Chunk, Manifest, Pack, Root, Version, chunk, hexadecimal};
 use update::esp;
 use update::install::{Disks, Error, Installation, Progress, Step};
 use update::source::Source;
@@ -45,7 +49,12 @@ impl Device {
             .write(true)
             .open(&disks.esp)
             .unwrap();
-        esp::make(&mut esp, ESP, &mut &*old_boot).unwrap();
+        let old_recovery = &recovery()[..150_000];
+        let mut files: [(&str, &mut dyn Read); 2] = [
+            (esp::BOOT_FILE, &mut &*old_boot),
+            (esp::RECOVERY, &mut &*old_recovery),
+        ];
+        esp::make(&mut esp, ESP, &mut files).unwrap();
         Self { folder, disks }
     }
 
@@ -90,12 +99,22 @@ impl Device {
         tree.write(&mut expected).unwrap();
         assert_eq!(&slot[root.len()..root.len() + expected.len()], expected);
         assert_eq!(self.boot_file().unwrap(), boot);
-        assert!(!self.disks.boot_file.exists());
+        assert_eq!(self.file(esp::RECOVERY).unwrap(), recovery());
+        let left = fs::read_dir(self.folder.path()).unwrap().flatten();
+        let left: Vec<_> = left
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .filter(|name| name.starts_with("boot-file"))
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
     }
 
     fn boot_file(&self) -> std::io::Result<Vec<u8>> {
+        self.file(esp::BOOT_FILE)
+    }
+
+    fn file(&self, path: &str) -> std::io::Result<Vec<u8>> {
         let mut disk = File::open(&self.disks.other_esp)?;
-        esp::with_boot_file(&mut disk, |file| {
+        esp::with_file(&mut disk, path, |file| {
             let mut content = Vec::new();
             file.read_to_end(&mut content).unwrap();
             content
@@ -106,6 +125,11 @@ impl Device {
 fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut chance = fastrand::Rng::with_seed(seed);
     (0..length).map(|_| chance.u8(..)).collect()
+}
+
+/// What stands beside the boot file. The half of it is on the device already.
+fn recovery() -> Vec<u8> {
+    noise(300_000, 5)
 }
 
 /// An old root, and a new one of which a fifth is new.
@@ -120,21 +144,7 @@ fn roots() -> (Vec<u8>, Vec<u8>) {
 /// A PE program with a command line and something to carry.
 fn boot_file(slot: &str, root: &[u8], content: &[u8]) -> Vec<u8> {
     let hash = verity::Tree::build(root, &[0xab]).unwrap().root_hash;
-    let line = format!(
-        "hyper.slot={slot} hyper.root-hash={} hyper.root-salt=ab hyper.root-blocks={BLOCKS}",
-        hexadecimal(&hash)
-    );
-    let mut file = vec![0; 512];
-    file[..2].copy_from_slice(b"MZ");
-    file[0x3c] = 64;
-    file[64..68].copy_from_slice(b"PE\0\0");
-    file[70] = 1;
-    file[88..96].copy_from_slice(b".cmdline");
-    file[96..100].copy_from_slice(&(line.len() as u32).to_le_bytes());
-    file[104..108].copy_from_slice(&512_u32.to_le_bytes());
-    file[108..112].copy_from_slice(&512_u32.to_le_bytes());
-    file.extend_from_slice(line.as_bytes());
-    file.resize(1024, 0);
+    let mut file = boot_file::of_root(slot, &hash, BLOCKS);
     file.extend_from_slice(content);
     file
 }
@@ -146,7 +156,7 @@ fn release(folder: &Path, root: &[u8], boot: &[u8]) -> Manifest {
         chunk::cut(data)
             .map(|cut| {
                 let cut = cut.unwrap();
-                let stored = pack::pack(&cut.data).unwrap();
+                let stored = hyper_release::make::pack(&cut.data).unwrap();
                 let offset = packed.len() as u64;
                 packed.extend_from_slice(&stored);
                 Chunk {
@@ -159,7 +169,7 @@ fn release(folder: &Path, root: &[u8], boot: &[u8]) -> Manifest {
             })
             .collect()
     };
-    let (chunks, boot) = (cut(root), cut(boot));
+    let (chunks, boot, recovery) = (cut(root), cut(boot), cut(&recovery()));
     let pack = Pack {
         hash: hexadecimal(&chunk::hash(&packed)),
         size: packed.len() as u64,
@@ -186,6 +196,7 @@ fn release(folder: &Path, root: &[u8], boot: &[u8]) -> Manifest {
             a: boot.clone(),
             b: boot,
         },
+        recovery,
         packs: vec![pack],
     };
     Manifest::parse(&manifest.to_json().unwrap()).unwrap()

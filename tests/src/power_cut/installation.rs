@@ -172,21 +172,25 @@ impl Startable {
     fn boot_file_is_whole(&self, disk: &Path) -> Result<bool, String> {
         let mut esp = Window::open(disk, self.layout.partition("esp-b"))?;
         let chunks = self.release.boot.of("b").unwrap_or_default();
-        let found = esp::with_boot_file(&mut esp, |file| -> io::Result<Option<Vec<u8>>> {
-            let mut content = Vec::new();
-            file.read_to_end(&mut content)?;
-            let mut rest = content.as_slice();
-            for wanted in chunks {
-                let Some((head, tail)) = rest.split_at_checked(wanted.length as usize) else {
-                    return Ok(None);
-                };
-                if chunk::hash(head) != wanted.hash {
-                    return Ok(None);
+        let found = esp::with_file(
+            &mut esp,
+            esp::BOOT_FILE,
+            |file| -> io::Result<Option<Vec<u8>>> {
+                let mut content = Vec::new();
+                file.read_to_end(&mut content)?;
+                let mut rest = content.as_slice();
+                for wanted in chunks {
+                    let Some((head, tail)) = rest.split_at_checked(wanted.length as usize) else {
+                        return Ok(None);
+                    };
+                    if chunk::hash(head) != wanted.hash {
+                        return Ok(None);
+                    }
+                    rest = tail;
                 }
-                rest = tail;
-            }
-            Ok(rest.is_empty().then_some(content))
-        });
+                Ok(rest.is_empty().then_some(content))
+            },
+        );
         // What is no file system, or a torn one, is started by nobody.
         let Ok(Ok(Some(content))) = found else {
             return Ok(false);

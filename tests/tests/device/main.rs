@@ -1,8 +1,9 @@
 //! Checks of a whole device.
 //!
 //! Starting a machine is what takes long, so most checks run one after the other on the same one, in
-//! the order in which they are listed. Beside these, one after the other too, run those that start
-//! machines of their own: an emulated machine keeps one processor busy, and there are two.
+//! the order in which they are listed. Beside these run those that start machines of their own, one after the
+//! other, and two at a time when the shared machine is done with: an emulated machine keeps one processor
+//! busy, and there are two.
 //!
 //! To add a check, write `fn name(phone: &mut Shared) -> Result<()>` in the module that it belongs
 //! to, or in a new one, and list it below. A check says in its name what must hold and leaves the
@@ -14,6 +15,7 @@ mod data;
 mod faults;
 mod lifecycle;
 mod pc;
+mod recovery;
 mod root;
 mod sandbox;
 mod secure_boot;
@@ -24,6 +26,7 @@ mod walk;
 mod wire;
 
 use std::{
+    collections::VecDeque,
     panic::{self, AssertUnwindSafe},
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -37,6 +40,12 @@ use self::shared::Shared;
 
 /// A check, by its name.
 type Check = (&'static str, fn(&mut Shared) -> anyhow::Result<()>);
+
+/// A check that starts machines of its own, and who waits for its end.
+type Begun = (
+    fn(&mut Shared) -> anyhow::Result<()>,
+    mpsc::Sender<anyhow::Result<()>>,
+);
 
 /// Checks of the shared device, in this order. What ends it stands last.
 const ON_THE_SHARED_DEVICE: &[Check] = &[
@@ -114,8 +123,20 @@ const ON_THE_SHARED_DEVICE: &[Check] = &[
     ),
 ];
 
-/// Checks that start machines of their own, in this order.
+/// Checks that start machines of their own, begun in this order: what takes longest comes first.
 const ON_THEIR_OWN: &[Check] = &[
+    (
+        "releases_are_tried_and_kept_or_given_up",
+        update::releases_are_tried_and_kept_or_given_up,
+    ),
+    (
+        "firmware_with_a_key_starts_only_what_it_signed",
+        secure_boot::only_what_was_signed_starts,
+    ),
+    (
+        "damaged_slots_end_in_recovery_which_installs_from_a_stick",
+        recovery::damaged_slots_end_in_recovery_which_installs_from_a_stick,
+    ),
     (
         "a_flipped_byte_in_the_file_system_is_refused",
         root::flipped_data_is_refused,
@@ -145,14 +166,6 @@ const ON_THEIR_OWN: &[Check] = &[
         faults::a_clock_far_ahead_breaks_nothing,
     ),
     (
-        "releases_are_tried_and_kept_or_given_up",
-        update::releases_are_tried_and_kept_or_given_up,
-    ),
-    (
-        "firmware_with_a_key_starts_only_what_it_signed",
-        secure_boot::only_what_was_signed_starts,
-    ),
-    (
         "pc_shows_itself_on_the_framebuffer_of_the_firmware_when_no_driver_binds",
         pc::shows_itself_without_a_driver,
     ),
@@ -171,29 +184,48 @@ fn main() -> ExitCode {
             failed(check(&mut device))
         })
     });
-    let mut begun = Vec::new();
+    let (tell_over, is_over) = mpsc::channel();
+    let mut begun = VecDeque::new();
     let own = ON_THEIR_OWN.iter().map(|&(name, check)| {
         let (sender, receiver) = mpsc::channel();
         if !arguments.list && is_selected(&arguments, name) {
-            begun.push((check, sender));
+            begun.push_back((check, sender));
         }
+        let tell_over = tell_over.clone();
         Trial::test(name, move || {
+            // Only the first to say so is heard.
+            let _ = tell_over.send(());
             let ended = receiver.recv();
             failed(ended.unwrap_or_else(|_| Err(anyhow!("it was not run"))))
         })
     });
     let trials = shared.chain(own).collect();
     // The trials of these come last, and only tell what came of them.
+    let begun = Arc::new(Mutex::new(begun));
+    let beside = Arc::clone(&begun);
+    thread::spawn(move || run(&beside, "device-for-copies"));
     thread::spawn(move || {
-        let mut machines = Shared::new("device-for-copies");
-        for (check, sender) in begun {
-            let checked = panic::catch_unwind(AssertUnwindSafe(|| check(&mut machines)));
-            let ended = checked.unwrap_or_else(|_| Err(anyhow!("it panicked, as is said above")));
-            // Nobody waits any more only when the program is ending.
-            let _ = sender.send(ended);
+        // Nobody says so where none of these is asked for.
+        if is_over.recv().is_ok() {
+            run(&begun, "device-for-more-copies");
         }
     });
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Runs checks until none is left, with machines of a folder of that name.
+fn run(left: &Mutex<VecDeque<Begun>>, folder: &'static str) {
+    let next = || {
+        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.pop_front()
+    };
+    let mut machines = Shared::new(folder);
+    while let Some((check, sender)) = next() {
+        let checked = panic::catch_unwind(AssertUnwindSafe(|| check(&mut machines)));
+        let ended = checked.unwrap_or_else(|_| Err(anyhow!("it panicked, as is said above")));
+        // Nobody waits any more only when the program is ending.
+        let _ = sender.send(ended);
+    }
 }
 
 fn failed(ended: anyhow::Result<()>) -> Result<(), Failed> {

@@ -13,7 +13,7 @@ use xtask::machine::{LIMIT, Machine};
 use crate::shared::Shared;
 
 /// Where EROFS has its superblock, which is the first thing that is read.
-const SUPERBLOCK: u64 = 1024;
+pub const SUPERBLOCK: u64 = 1024;
 
 pub fn flipped_data_is_refused(phone: &mut Shared) -> Result<()> {
     let (options, disk) = phone.own("flipped-data")?;
@@ -35,7 +35,7 @@ pub fn flipped_tree_is_refused(phone: &mut Shared) -> Result<()> {
 }
 
 /// Changes one bit of the byte at `offset`.
-fn flip(disk: &Path, offset: u64) -> Result<()> {
+pub fn flip(disk: &Path, offset: u64) -> Result<()> {
     let file = File::options()
         .read(true)
         .write(true)

@@ -186,10 +186,10 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
 }
 
 /// How large the stick is, in bytes.
-const STICK: u64 = 512 << 20;
+pub const STICK: u64 = 512 << 20;
 
 /// Makes a file system on the stick, as an owner would, with a repository on it.
-fn copy_to_stick(repository: &Path, stick: &Path) -> Result<()> {
+pub fn copy_to_stick(repository: &Path, stick: &Path) -> Result<()> {
     process::run(process::tool("mkfs.vfat").args(["-F", "32"]).arg(stick))?;
     process::run(
         process::tool("mcopy")

@@ -11,6 +11,7 @@
 //! | `initramfs.cpio`, `kernel` | what is loaded with it |
 //! | `boot.efi`, `esp.img` | these in one file, and the partition that holds it |
 //! | `boot-b.efi` | the same file for the other slot, for a release of this image |
+//! | `recovery.cpio`, `recovery.efi` | what is started when neither slot can be, and most of its initramfs |
 //! | `NAME.img` | a whole disk, for a stick or a card |
 //! | `disk.img` | the disk of `cargo xtask run`, with what the device has stored |
 
@@ -20,6 +21,7 @@ mod fonts;
 pub mod initramfs;
 mod modules;
 pub mod partitions;
+pub mod recovery;
 mod root;
 
 use std::{
@@ -63,6 +65,8 @@ pub struct Options {
     pub update_root: Option<PathBuf>,
     /// What boot files are signed with. Firmware with secure boot starts no others.
     pub signer: Option<Signer>,
+    /// Whether it has a recovery. Only tests have use for one without.
+    pub recovery: bool,
 }
 
 impl Options {
@@ -94,6 +98,7 @@ impl Default for Options {
             version: None,
             update_root: None,
             signer: None,
+            recovery: true,
         }
     }
 }
@@ -117,6 +122,8 @@ pub struct Image {
     pub initramfs: PathBuf,
     /// The kernel's command line.
     pub command_line: String,
+    /// Most of the recovery's initramfs.
+    pub recovery: PathBuf,
     /// The boot partition.
     pub esp: PathBuf,
     /// Held while the pieces may be read: another build would write them anew.
@@ -171,6 +178,8 @@ pub fn build(
 
     let initramfs = folder.join("initramfs.cpio");
     write_initramfs(product, &stage, modules.as_ref(), &initramfs)?;
+    let recovery = folder.join("recovery.cpio");
+    recovery::write_initramfs(product, &stage, &programs, modules.as_ref(), &recovery)?;
     let kernel_copy = folder.join("kernel");
     fs::copy(&kernel.image, &kernel_copy)
         .with_context(|| format!("copying {}", kernel.image.display()))?;
@@ -184,6 +193,7 @@ pub fn build(
         kernel: kernel_copy,
         own_kernel: kernel.own,
         initramfs,
+        recovery,
         folder,
         lock: Some(Arc::new(lock)),
     };
@@ -220,12 +230,13 @@ fn release(options: &Options) -> String {
     )
 }
 
+/// What the kernel is told whatever it starts. Huge pages make it keep 70 MB of a phone's 1 GB free for
+/// them, and serve large heaps, which no program here has.
+const KERNEL_ARGUMENTS: &str = "quiet loglevel=0 panic=10 console=ttyS0 transparent_hugepage=never";
+
 fn command_line(product: &Product, root: &Root, extra: &[String]) -> String {
-    // Huge pages make the kernel keep 70 MB of a phone's 1 GB free for them, and serve large heaps,
-    // which no program here has.
     let mut line = format!(
-        "hyper.slot=a hyper.root-hash={} hyper.root-salt={} hyper.root-blocks={} \
-         quiet loglevel=0 panic=10 console=ttyS0 transparent_hugepage=never",
+        "hyper.slot=a hyper.root-hash={} hyper.root-salt={} hyper.root-blocks={} {KERNEL_ARGUMENTS}",
         root.hash, root.salt, root.blocks
     );
     for argument in product
@@ -252,36 +263,55 @@ fn write_initramfs(
     modules: Option<&Modules>,
     to: &Path,
 ) -> Result<()> {
-    let init = fs::read(stage.join("system/init")).context("reading the staged init")?;
+    let init = stage.join("system/init");
     let mut archive = Archive::new(Vec::new());
-    let write = |archive: &mut Archive<Vec<u8>>| -> Result<()> {
-        archive.folder("dev")?;
-        archive.character_device("dev/console", 0o600, 5, 1)?;
-        archive.character_device("dev/null", 0o666, 1, 3)?;
-        for folder in ["proc", "sys", "run", "root"] {
-            archive.folder(folder)?;
-        }
-        archive.file("init", 0o755, &init)?;
-        if let Some(modules) = modules {
-            archive.folder("modules")?;
-            let order = modules.in_order(&product.modules.initramfs)?;
-            let list: String = order
-                .iter()
-                .map(|module| format!("{module}.ko\n"))
-                .collect();
-            archive.file("modules/order", 0o644, list.as_bytes())?;
-            for module in order {
-                archive.file(
-                    &format!("modules/{module}.ko"),
-                    0o644,
-                    &modules.content(&module)?,
-                )?;
-            }
-        }
-        Ok(())
-    };
-    write(&mut archive).context("making the initramfs")?;
+    write_beginning(&mut archive, &init, modules, &product.modules.initramfs)
+        .context("making the initramfs")?;
     fs::write(to, archive.finish()?).with_context(|| format!("writing {}", to.display()))
+}
+
+/// Process 1, the folders that it mounts something on, and its drivers.
+fn write_beginning(
+    archive: &mut Archive<Vec<u8>>,
+    init: &Path,
+    modules: Option<&Modules>,
+    wanted: &[String],
+) -> Result<()> {
+    let init = fs::read(init).with_context(|| format!("reading {}", init.display()))?;
+    archive.folder("dev")?;
+    archive.character_device("dev/console", 0o600, 5, 1)?;
+    archive.character_device("dev/null", 0o666, 1, 3)?;
+    for folder in ["proc", "sys", "run", "root"] {
+        archive.folder(folder)?;
+    }
+    archive.file("init", 0o755, &init)?;
+    if let Some(modules) = modules {
+        archive.folder("modules")?;
+        let order = modules.in_order(wanted)?;
+        let list: String = order
+            .iter()
+            .map(|module| format!("{module}.ko\n"))
+            .collect();
+        archive.file("modules/order", 0o644, list.as_bytes())?;
+        for module in order {
+            archive.file(
+                &format!("modules/{module}.ko"),
+                0o644,
+                &modules.content(&module)?,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies what a root was packed from, from the folder of an image to that of another one.
+fn copy_stage(from: &Path, to: &Path) -> Result<PathBuf> {
+    let stage = to.join("stage");
+    if stage.exists() {
+        fs::remove_dir_all(&stage).with_context(|| format!("emptying {}", stage.display()))?;
+    }
+    root::copy_tree(&from.join("stage"), &stage)?;
+    Ok(stage)
 }
 
 /// Waits until no other build uses the pieces in `folder`.
@@ -301,6 +331,35 @@ impl Image {
     /// have read them.
     pub fn release(&mut self) {
         self.lock = None;
+    }
+
+    /// The same image in a folder of its own, where no other build writes its pieces anew.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a piece cannot be copied.
+    pub fn copied(&self, folder: &Path) -> Result<Self> {
+        let mut copy = Self {
+            folder: folder.to_owned(),
+            lock: None,
+            ..self.clone()
+        };
+        for piece in [
+            &mut copy.root.path,
+            &mut copy.kernel,
+            &mut copy.initramfs,
+            &mut copy.recovery,
+            &mut copy.esp,
+        ] {
+            let name = piece
+                .file_name()
+                .context("a piece of the image has no name")?;
+            let to = folder.join(name);
+            fs::copy(&*piece, &to).with_context(|| format!("copying {}", piece.display()))?;
+            *piece = to;
+        }
+        copy_stage(&self.folder, folder)?;
+        Ok(copy)
     }
 
     /// Makes a boot partition that starts this system with `command_line`.
@@ -334,6 +393,13 @@ impl Image {
                 boot::sign(file, signer)?;
             }
         }
+        let mut files = vec![(boot, "::/EFI/BOOT/BOOTX64.EFI")];
+        if options.recovery {
+            let recovery = self.write_recovery(&release_path, options)?;
+            files.push((recovery, "::/EFI/HYPEROS/RECOVERY.EFI"));
+        } else {
+            let _ = fs::remove_file(self.folder.join(recovery::FILE));
+        }
 
         let _ = fs::remove_file(to);
         let file = File::create(to).with_context(|| format!("creating {}", to.display()))?;
@@ -352,9 +418,12 @@ impl Image {
             command.arg("-i").arg(to);
             command
         };
-        process::run(mtools("mmd").args(["::/EFI", "::/EFI/BOOT"]))?;
-        process::run(mtools("mcopy").arg(&boot).arg("::/EFI/BOOT/BOOTX64.EFI"))
-            .context("putting the boot file on its partition: is it larger than boot-slot in the product's file?")
+        process::run(mtools("mmd").args(["::/EFI", "::/EFI/BOOT", "::/EFI/HYPEROS"]))?;
+        for (file, name) in files {
+            process::run(mtools("mcopy").arg(&file).arg(name))
+                .with_context(|| format!("putting {} on the boot partition: is boot-slot in the product's file too small?", file.display()))?;
+        }
+        Ok(())
     }
 
     /// Makes a whole disk with an empty data partition.
@@ -389,12 +458,8 @@ impl Image {
         options: &Options,
         change: impl FnOnce(&mut Self, &Path) -> Result<()>,
     ) -> Result<Self> {
-        let stage = folder.join("stage");
-        if stage.exists() {
-            fs::remove_dir_all(&stage).with_context(|| format!("emptying {}", stage.display()))?;
-        }
         paths::create(folder)?;
-        root::copy_tree(&self.folder.join("stage"), &stage)?;
+        let stage = copy_stage(&self.folder, folder)?;
         let release_path = stage.join("system/release.toml");
         fs::write(&release_path, release(options))
             .with_context(|| format!("writing {}", release_path.display()))?;

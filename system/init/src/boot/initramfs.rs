@@ -1,21 +1,22 @@
 //! The first stage, in the initramfs: find the root, have it verified, and go there.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use rustix::mount::MountFlags;
 
+use super::choice::{Failed, first_that_opens};
 use super::mount::{mount, mount_basics};
 use super::{ahead, verity};
-use crate::command_line::CommandLine;
+use crate::command_line::{CommandLine, Verity};
 use crate::device::uevent::UeventSocket;
 use crate::device::{display, module, partition};
 use crate::fatal;
-use crate::slots::watchdog;
+use crate::slots::{firmware, watchdog};
 
-/// How long a disk may take to appear. Slow readers of cards and sticks take seconds.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// What the verified device is called, by which the disk below it is found later.
+const VERIFIED: &str = "root";
 const NEW_ROOT: &str = "/root";
 
 /// Whether this process runs in an initramfs: its root is in memory.
@@ -41,7 +42,7 @@ pub fn is_here() -> Result<bool> {
 /// has verified.
 ///
 /// # Errors
-/// When the root cannot be found, verified or mounted: the device cannot start from this slot.
+/// When the root cannot be found, verified or mounted, and the firmware has nothing else to start.
 pub fn run() -> Result<()> {
     mount_basics()?;
     let events = UeventSocket::open()?;
@@ -59,31 +60,59 @@ pub fn run() -> Result<()> {
     }
 
     let slot = command_line.slot.as_deref().unwrap_or("a");
-    let root = partition::find(
-        &format!("root-{slot}"),
-        None,
-        &events,
-        Instant::now() + LONGEST_WAIT,
-    )
-    .context("looking for the root of the system")?;
-    let root = match &command_line.verity {
-        Some(verity) => verity::open("root", &root, verity)?,
-        None => {
-            fatal::say("the kernel command line names no root hash: the root is NOT verified");
-            root
-        }
-    };
     std::fs::create_dir_all(NEW_ROOT).context("making the folder for the root")?;
-    mount(
-        &root,
-        Path::new(NEW_ROOT),
-        "erofs",
-        MountFlags::RDONLY | MountFlags::NODEV,
-        "",
-    )?;
+    match mount_root(slot, command_line.verity.as_ref(), &events) {
+        Ok(()) => {}
+        Err(Failed::Missing(error)) => return Err(error.context("looking for the root")),
+        Err(Failed::Refused(error)) => {
+            // Starting it again would come to the same: the firmware is to start something else.
+            match firmware::give_way() {
+                Ok(true) => fatal::restart(format_args!(
+                    "{error:#}; the firmware starts what else it has of HyperOS"
+                )),
+                Ok(false) => return Err(error),
+                Err(other) => {
+                    fatal::say(format_args!(
+                        "asking the firmware for another start: {other:#}"
+                    ));
+                    return Err(error);
+                }
+            }
+        }
+    }
     switch_root()?;
     ahead::begin();
     Ok(())
+}
+
+/// Mounts the root of a slot, whichever disk it is on.
+fn mount_root(slot: &str, tree: Option<&Verity>, events: &UeventSocket) -> Result<(), Failed> {
+    if tree.is_none() {
+        fatal::say("the kernel command line names no root hash: the root is NOT verified");
+    }
+    let name = format!("root-{slot}");
+    let open = |node: &Path| -> Result<()> {
+        let mount = |device: &Path| {
+            let flags = MountFlags::RDONLY | MountFlags::NODEV;
+            mount(device, Path::new(NEW_ROOT), "erofs", flags, "")
+        };
+        let Some(tree) = tree else {
+            return mount(node);
+        };
+        let device = verity::open(VERIFIED, node, tree)?;
+        // The file system's first block is the first that is verified.
+        let mounted = mount(&device).with_context(|| format!("verifying {}", node.display()));
+        if mounted.is_err() {
+            verity::close(VERIFIED)?;
+        }
+        mounted
+    };
+    let changed = |until: Instant| -> Result<bool> {
+        let more = events.wait(until)?;
+        while events.receive()?.is_some() {}
+        Ok(more)
+    };
+    first_that_opens(&name, || partition::all(&name), open, changed)
 }
 
 /// Makes the mounted root the root of everything, and frees the memory of the initramfs.

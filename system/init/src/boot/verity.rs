@@ -90,6 +90,21 @@ pub fn open(name: &str, partition: &Path, verity: &Verity) -> Result<PathBuf> {
     }
 }
 
+/// Takes a verified device away that nobody uses.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn close(name: &str) -> Result<()> {
+    let control = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/mapper/control")
+        .context("opening /dev/mapper/control")?;
+    call(&control, Call::Remove, argument(name, 0, None)?)
+        .map(drop)
+        .with_context(|| format!("taking the verified device `{name}` away"))
+}
+
 /// The parameters of the kernel's verity target, as its documentation lists them.
 fn parameters(verity: &Verity, partition: &Path) -> String {
     let Verity {

@@ -1,10 +1,12 @@
 //! Finding a partition by its name in the partition table.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::stick;
 use super::uevent::{self, Received, UeventSocket};
 
 /// A partition that has a name.
@@ -66,6 +68,41 @@ pub fn find(
             }
         }
     }
+}
+
+/// The nodes of every partition called `name`, those of disks that are built in first.
+///
+/// # Errors
+/// When the disks cannot be listed.
+pub fn all(name: &str) -> Result<Vec<PathBuf>> {
+    Ok(in_order(name, present(Path::new("/sys/class/block"))?))
+}
+
+/// The disks that have a partition of each of these names, as their folders of `/sys/devices`.
+///
+/// # Errors
+/// When the disks cannot be listed.
+pub fn disks_with(names: &[&str]) -> Result<Vec<PathBuf>> {
+    Ok(with_all(names, &present(Path::new("/sys/class/block"))?))
+}
+
+fn with_all(names: &[&str], present: &[Named]) -> Vec<PathBuf> {
+    let disks: BTreeSet<_> = present.iter().map(|one| &one.disk).collect();
+    let has = |disk: &Path, name: &str| {
+        let mut all = present.iter();
+        all.any(|one| one.disk == disk && one.name == name)
+    };
+    disks
+        .into_iter()
+        .filter(|disk| names.iter().all(|name| has(disk, name)))
+        .cloned()
+        .collect()
+}
+
+fn in_order(name: &str, present: Vec<Named>) -> Vec<PathBuf> {
+    let mut named: Vec<_> = present.into_iter().filter(|one| one.name == name).collect();
+    named.sort_by_key(|one| stick::is_on_usb(&one.disk));
+    named.into_iter().map(|one| one.node).collect()
 }
 
 /// The node of the one that is called so, on that disk if one is named.
@@ -153,9 +190,17 @@ mod tests {
             ],
         );
         let ours = folder.join("devices/virtio1/vda");
+        let theirs = folder.join("devices/usb1/sda");
+        let all = present(&class).unwrap();
+        assert_eq!(with_all(&["esp-b"], &all), [theirs.clone(), ours.clone()]);
+        assert_eq!(with_all(&["esp-b", "root-c"], &all), [theirs]);
+        assert!(with_all(&["esp-b", "data"], &all).is_empty());
         let find = |name: &str, disk| of(name, disk, present(&class).unwrap());
         assert_eq!(find("esp-b", Some(&ours)), Some("/dev/vda3".into()));
         assert_eq!(find("root-c", Some(&ours)), None);
         assert_eq!(find("root-c", None), Some("/dev/sda2".into()));
+        // Where nobody knows yet which disk is ours, what is built in is tried first.
+        let in_order = in_order("esp-b", present(&class).unwrap());
+        assert_eq!(in_order, [Path::new("/dev/vda3"), Path::new("/dev/sda1")]);
     }
 }

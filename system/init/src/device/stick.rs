@@ -41,6 +41,13 @@ fn disk(device: &Path) -> Option<PathBuf> {
     }
 }
 
+/// Whether a device, as its folder of `/sys/devices`, is on USB.
+pub fn is_on_usb(device: &Path) -> bool {
+    let is_usb =
+        |part: std::path::Component<'_>| part.as_os_str().to_string_lossy().starts_with("usb");
+    device.components().any(is_usb)
+}
+
 /// Whether a block device is a stick or a partition of one, when the system runs from the disk `system`.
 pub fn is_one(device: &Path, system: Option<&Path>) -> bool {
     let (Ok(device), Some(system)) = (fs::canonicalize(device), system) else {

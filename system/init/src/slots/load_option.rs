@@ -13,6 +13,9 @@
 /// one that our entries name too.
 pub const FILE: &str = r"\EFI\BOOT\BOOTX64.EFI";
 
+/// The recovery that stands beside it.
+pub const RECOVERY: &str = r"\EFI\HYPEROS\RECOVERY.EFI";
+
 const ACTIVE: u32 = 1;
 
 /// A partition, as a device path has it.
@@ -28,8 +31,8 @@ pub struct Partition {
     pub identifier: [u8; 16],
 }
 
-/// The entry that starts [`FILE`] of a partition.
-pub fn encode(description: &str, partition: &Partition) -> Vec<u8> {
+/// The entry that starts a file of a partition.
+pub fn encode(description: &str, partition: &Partition, file: &str) -> Vec<u8> {
     let mut path = Vec::new();
     // Media device path, hard drive.
     path.extend_from_slice(&[4, 1, 42, 0]);
@@ -40,7 +43,7 @@ pub fn encode(description: &str, partition: &Partition) -> Vec<u8> {
     // The table is a GPT, and the identifier a GUID.
     path.extend_from_slice(&[2, 2]);
     // Media device path, file.
-    let file = utf16(FILE);
+    let file = utf16(file);
     path.extend_from_slice(&[4, 4]);
     path.extend_from_slice(&length(file.len() + 4));
     path.extend_from_slice(&file);
@@ -54,21 +57,34 @@ pub fn encode(description: &str, partition: &Partition) -> Vec<u8> {
     option
 }
 
-/// The identifier of the partition whose [`FILE`] an entry starts; none for any other entry.
-pub fn partition_of(option: &[u8]) -> Option<[u8; 16]> {
-    let path_length = usize::from(u16::from_le_bytes(option.get(4..6)?.try_into().ok()?));
-    let description = option.get(6..)?;
-    let end = description
+/// What an entry is called.
+pub fn description(option: &[u8]) -> Option<String> {
+    let (description, _) = split(option)?;
+    let units: Vec<u16> = description
         .chunks_exact(2)
-        .position(|unit| unit == [0, 0])?;
-    let mut path = description.get((end + 1) * 2..)?.get(..path_length)?;
+        .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
+        .collect();
+    String::from_utf16(&units).ok()
+}
+
+/// The description, without its end, and the device path.
+fn split(option: &[u8]) -> Option<(&[u8], &[u8])> {
+    let path_length = usize::from(u16::from_le_bytes(option.get(4..6)?.try_into().ok()?));
+    let rest = option.get(6..)?;
+    let end = 2 * rest.chunks_exact(2).position(|unit| unit == [0, 0])?;
+    Some((&rest[..end], rest.get(end + 2..)?.get(..path_length)?))
+}
+
+/// The identifier of the partition of which an entry starts `file`; none for any other entry.
+pub fn partition_of(option: &[u8], file: &str) -> Option<[u8; 16]> {
+    let (_, mut path) = split(option)?;
     let mut identifier = None;
     loop {
         let size = usize::from(u16::from_le_bytes(path.get(2..4)?.try_into().ok()?));
         let node = path.get(..size).filter(|node| node.len() >= 4)?;
         match (node[0], node[1]) {
             (4, 1) if size == 42 => identifier = node[24..40].try_into().ok(),
-            (4, 4) if node[4..] == utf16(FILE) => return identifier,
+            (4, 4) if node[4..] == utf16(file) => return identifier,
             (0x7f, _) => return None,
             _ => {}
         }
@@ -101,8 +117,10 @@ mod tests {
             length: 131_072,
             identifier: *b"0123456789abcdef",
         };
-        let option = encode("HyperOS b", &partition);
-        assert_eq!(partition_of(&option), Some(partition.identifier));
+        let option = encode("HyperOS b", &partition, FILE);
+        assert_eq!(partition_of(&option, FILE), Some(partition.identifier));
+        assert_eq!(partition_of(&option, r"\EFI\OTHER.EFI"), None);
+        assert_eq!(description(&option).as_deref(), Some("HyperOS b"));
         assert_eq!(&option[..4], [1, 0, 0, 0]);
         // As `efibootmgr -v` shows it: HD(2,GPT,…,0x800,0x20000)/File(…)
         let path_length = usize::from(u16::from_le_bytes([option[4], option[5]]));
@@ -113,7 +131,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_end_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = partition_of(&bytes);
+            let _ = partition_of(&bytes, FILE);
+            let _ = description(&bytes);
         }
     }
 }

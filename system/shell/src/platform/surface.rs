@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::rc::{Rc, Weak};
 
 use slint::platform::software_renderer::{RepaintBufferType, SoftwareRenderer};
-use slint::platform::{Renderer, WindowAdapter, WindowEvent};
-use slint::{PhysicalSize, PlatformError, Window, WindowSize};
+use slint::platform::{Key, Renderer, WindowAdapter, WindowEvent, WindowEventDispatchResult};
+use slint::{PhysicalSize, PlatformError, SharedString, Window, WindowSize};
 
 use crate::display::{Canvas, Rectangle, Region};
 
@@ -80,10 +80,48 @@ impl Surface {
         region
     }
 
+    /// Passes an event to the scene.
+    ///
+    /// When what had the keys goes away, as a button does whose page changes, nothing has them, and no
+    /// key would ever do anything again but Tab. So a key that leads somewhere leads back in.
     pub(super) fn dispatch(&self, event: WindowEvent) {
-        if let Err(error) = self.window.dispatch_event_with_result(event) {
-            tracing::error!("passing an event to the scene failed: {error}");
+        let way_in = match &event {
+            WindowEvent::KeyPressed { text } | WindowEvent::KeyPressRepeated { text } => {
+                way_in(text)
+            }
+            _ => None,
+        };
+        let rejected = self.pass(event) == Some(WindowEventDispatchResult::Rejected);
+        if let Some(way_in) = way_in
+            && rejected
+        {
+            let text = SharedString::from(way_in);
+            self.pass(WindowEvent::KeyPressed { text: text.clone() });
+            self.pass(WindowEvent::KeyReleased { text });
         }
+    }
+
+    fn pass(&self, event: WindowEvent) -> Option<WindowEventDispatchResult> {
+        self.window
+            .dispatch_event_with_result(event)
+            .inspect_err(|error| tracing::error!("passing an event to the scene failed: {error}"))
+            .ok()
+    }
+}
+
+/// What gives the keys to something again where nothing has them, for a key that the scene takes wherever
+/// they are.
+fn way_in(text: &str) -> Option<Key> {
+    let is = |key: Key| text.chars().eq([char::from(key)]);
+    if [Key::DownArrow, Key::RightArrow, Key::Escape, Key::Back]
+        .into_iter()
+        .any(is)
+    {
+        Some(Key::Tab)
+    } else if is(Key::UpArrow) || is(Key::LeftArrow) {
+        Some(Key::Backtab)
+    } else {
+        None
     }
 }
 

@@ -30,7 +30,7 @@ use update::supply::{Problem, Supply};
 use update::{esp, fetch};
 
 use crate::common::{self, Device, Network, PATIENCE};
-use crate::maker::World;
+use crate::maker::{World, boot_file};
 use crate::mirror::Mirror;
 
 const ESP: u64 = 40 << 20;
@@ -78,22 +78,7 @@ impl Maker {
         let hash = verity::Tree::build(root.as_slice(), &SALT)
             .unwrap()
             .root_hash;
-        let line = format!(
-            "hyper.slot={slot} hyper.root-hash={} hyper.root-salt=ab hyper.root-blocks={}",
-            release::hexadecimal(&hash),
-            self.blocks
-        );
-        let mut file = vec![0; 512];
-        file[..2].copy_from_slice(b"MZ");
-        file[0x3c] = 64;
-        file[64..68].copy_from_slice(b"PE\0\0");
-        file[70] = 1;
-        file[88..96].copy_from_slice(b".cmdline");
-        file[96..100].copy_from_slice(&(line.len() as u32).to_le_bytes());
-        file[104..108].copy_from_slice(&512_u32.to_le_bytes());
-        file[108..112].copy_from_slice(&512_u32.to_le_bytes());
-        file.extend_from_slice(line.as_bytes());
-        file.resize(1024, 0);
+        let mut file = boot_file::of_root(slot, &hash, self.blocks as u64);
         file.extend_from_slice(&noise(1 << 20, 7));
         file
     }
@@ -109,6 +94,7 @@ impl Maker {
         for (slot, name) in [("a", "boot.efi"), ("b", "boot-b.efi")] {
             fs::write(folder.join(name), self.boot_file(version, slot)).unwrap();
         }
+        fs::write(folder.join("recovery.efi"), recovery()).unwrap();
         let about = format!(
             "version = {version:?}\nedition = \"global\"\ndevelopment = false\nbuilt = 1767225600\n"
         );
@@ -409,17 +395,19 @@ impl Home {
     pub fn begins_anew(&self, slot: &str) {
         let shelf = &self.giving.shelf;
         let disks = self.disks(slot);
-        let (root, esp) = (
+        let (root, esp, beside) = (
             Store::File(disks.other_root),
-            Store::BootFile(disks.other_esp),
+            Store::BootFile(disks.other_esp.clone()),
+            Store::Recovery(disks.other_esp),
         );
         let archive = Archive::open(&self.device.folder.join("data/update/repository")).unwrap();
-        for store in [&root, &esp] {
+        for store in [&root, &esp, &beside] {
             shelf.forget(store);
         }
         for (_, manifest) in archive.manifests() {
             shelf.add_all(&root, &manifest.root.chunks);
             shelf.add_all(&esp, manifest.boot.of(slot).unwrap());
+            shelf.add_all(&beside, &manifest.recovery);
         }
         archive.stock(shelf);
     }
@@ -442,16 +430,30 @@ impl Home {
             "{}: the boot file",
             self.device.name
         );
+        assert!(
+            self.file(slot, esp::RECOVERY).unwrap() == recovery(),
+            "{}: the recovery",
+            self.device.name
+        );
     }
 
     pub fn boot_file(&self, slot: &str) -> std::io::Result<Vec<u8>> {
+        self.file(slot, esp::BOOT_FILE)
+    }
+
+    fn file(&self, slot: &str, path: &str) -> std::io::Result<Vec<u8>> {
         let mut disk = File::open(self.disks(slot).other_esp)?;
-        esp::with_boot_file(&mut disk, |file| {
+        esp::with_file(&mut disk, path, |file| {
             let mut content = Vec::new();
             file.read_to_end(&mut content).unwrap();
             content
         })
     }
+}
+
+/// What stands beside the boot file, the same in every version.
+fn recovery() -> Vec<u8> {
+    noise(300_000, 11)
 }
 
 /// What the service does when its owner asks for the installation, on these disks.

@@ -1,0 +1,5 @@
+//! The program of recovery; see the library.
+
+fn main() -> std::process::ExitCode {
+    recovery::program::main()
+}
