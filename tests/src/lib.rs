@@ -9,4 +9,5 @@ pub mod mirror;
 pub mod phone;
 pub mod power_cut;
 pub mod releases;
+pub mod screens;
 pub mod wire;

@@ -58,19 +58,10 @@ impl Phone {
             variant,
             ..image::Options::default()
         };
-        let mut image = image::build(root, &product, &options, &Progress::default())?;
+        let image = image::build(root, &product, &options, &Progress::default())?;
+        let image = image.copied(folder)?;
         let disk = folder.join("disk.img");
         image.write_disk(&disk)?;
-        for piece in [&mut image.kernel, &mut image.initramfs] {
-            let copy = folder.join(
-                piece
-                    .file_name()
-                    .context("a piece of the image has no name")?,
-            );
-            fs::copy(&*piece, &copy).with_context(|| format!("copying {}", piece.display()))?;
-            *piece = copy;
-        }
-        image.release();
         Ok(Phone {
             image,
             disk,

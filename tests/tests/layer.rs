@@ -125,15 +125,29 @@ fn check(services: &[String]) -> Result<()> {
         "a setting was set and is {accent:?}"
     );
     layer.hyper(&["time"])?;
-    let table = layer.hyper(&["services"])?;
-    for service in services {
-        ensure!(
-            table
-                .lines()
-                .any(|line| line.starts_with(service.as_str()) && line.contains("running")),
-            "{service} does not run:\n{table}"
-        );
-    }
+    // The layer is a device of a family as any other, if only of its own.
+    let family = layer.hyper(&["family"])?;
+    ensure!(
+        family.contains("this device"),
+        "the layer is not a device of its family:\n{family}"
+    );
+    layer.hyper(&["clipboard", "set", "from the desktop"])?;
+    let deadline = Instant::now() + LIMIT;
+    let table = loop {
+        let table = layer.hyper(&["services"])?;
+        let runs = |service: &String| {
+            let mut lines = table.lines();
+            lines.any(|line| line.starts_with(service.as_str()) && line.contains("running"))
+        };
+        match services.iter().find(|service| !runs(service)) {
+            None => break table,
+            Some(service) => ensure!(
+                Instant::now() < deadline,
+                "{service} does not run:\n{table}"
+            ),
+        }
+        thread::sleep(LOOK_AGAIN);
+    };
 
     let second = Layer::command(layer.folder.path()).output()?;
     let said = String::from_utf8_lossy(&second.stderr).into_owned();

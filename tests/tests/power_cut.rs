@@ -13,7 +13,7 @@ const WRITES: u64 = 80;
 fn cuts() -> usize {
     match std::env::var("POWER_CUTS") {
         Ok(count) => count.parse().expect("POWER_CUTS is a number"),
-        Err(_) => 300,
+        Err(_) => 200,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     host::{self, Purpose},
     progress::Progress,
     reproduce,
-    test::{self, Counts},
+    test::{Counts, side_by_side},
 };
 
 /// What the long tests are asked for, in the environment.
@@ -21,7 +21,7 @@ const LENGTHS: [(&str, &str); 3] = [
 
 /// The tests that can be long. The whole workspace is named beside them, for the features of
 /// what they need are then those that `cargo xtask test` has built.
-const SELECTION: [&str; 13] = [
+const SELECTION: [&str; 11] = [
     "--workspace",
     "--test",
     "device",
@@ -33,9 +33,6 @@ const SELECTION: [&str; 13] = [
     "power_cut_update",
     "--test",
     "waves",
-    "--",
-    // Those that build programs of their own.
-    "--include-ignored",
 ];
 
 /// How long each target of fuzzing is given.
@@ -53,7 +50,10 @@ pub fn run(root: &Path, yes: bool, progress: &Progress) -> Result<()> {
     )?;
     let mut counts = Counts::default();
     progress.noisy_step("testing whole machines at length", || {
-        test::tests(root, &SELECTION, &LENGTHS, &mut counts)
+        let tests = side_by_side::build(root, &SELECTION)?;
+        // Those that are ignored otherwise build programs of their own in the place of the product's, which
+        // no other may be using.
+        side_by_side::run(tests, 1, &["--include-ignored"], &LENGTHS, &mut counts)
     })?;
     fuzz::run(root, FUZZ_SECONDS, progress)?;
     reproduce::run(root, progress)?;
