@@ -77,7 +77,11 @@ impl Network {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let switch = format!("mesh-{}-{number}", std::process::id());
         ip(&format!("netns add {switch}"));
-        ip(&format!("-n {switch} link add switch type bridge"));
+        // Of an address of its own: else it takes the lowest of its ports', and who reached it a moment ago
+        // reaches nobody once that port is gone.
+        ip(&format!(
+            "-n {switch} link add switch address 02:00:00:00:00:fe type bridge"
+        ));
         ip(&format!("-n {switch} link set switch up"));
         Some(Arc::new(Self {
             switch,
