@@ -4,7 +4,8 @@
 //! ([`discovery`]), keeps connections to some of them ([`links`]), exchanges the family's log with them
 //! ([`logs`]), takes devices in ([`pairing`]) and carries calls ([`calls`]): of programs here to other
 //! devices, and of other devices to services here. What no grant allows or refuses it has the owner
-//! asked ([`asking`], [`questions`], [`grants`], [`settling`]). What is trusted, and why, is `lib/trust`'s; what this
+//! asked ([`asking`], [`questions`], [`grants`], [`settling`]); a device that is lost it tells so
+//! ([`loss`]). What is trusted, and why, is `lib/trust`'s; what this
 //! crate adds to it, and what somebody on the network sees of it, stands in `PROTOCOL.md`.
 //!
 //! # What it promises
@@ -27,6 +28,7 @@ pub mod discovery;
 pub mod grants;
 pub mod links;
 pub mod logs;
+pub mod loss;
 pub mod node;
 pub mod pairing;
 pub mod questions;
@@ -41,6 +43,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use futures::future::LocalBoxFuture;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
@@ -63,7 +66,19 @@ pub fn run() -> Result<()> {
 }
 
 /// Starts this device's part in its family and gives the server what it answers.
-pub async fn start(
+///
+/// Boxed, for an asynchronous function is compiled anew in each crate that awaits it, and with this one comes
+/// all that it starts.
+pub fn start<'a>(
+    server: &'a mut bus::Server,
+    data: &'a Path,
+    bus: PathBuf,
+    model: String,
+) -> LocalBoxFuture<'a, Result<Arc<Node>>> {
+    Box::pin(begin(server, data, bus, model))
+}
+
+async fn begin(
     server: &mut bus::Server,
     data: &Path,
     bus: PathBuf,

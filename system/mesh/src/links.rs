@@ -33,7 +33,7 @@ use crate::node::{Node, now};
 use crate::pairing::Pairing;
 use crate::transport::{self, Closing};
 use crate::wire::{self, Kind};
-use crate::{asking, calls, logs, settling};
+use crate::{asking, calls, logs, loss, settling};
 
 /// How long a connection may take to be made.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -111,7 +111,11 @@ pub async fn keep(node: Arc<Node>, mut events: mpsc::Receiver<Event>) {
                 Some(event) => take(&node, event).await,
                 None => return,
             },
-            Ok(()) = changes.changed() => {}
+            Ok(()) = changes.changed() => {
+                for (device, addresses) in node.lost_just_now() {
+                    loss::begin_telling(&node, device, addresses);
+                }
+            }
             () = tokio::time::sleep(UNUSED / 2), if links => end_unused(&node),
         }
         for device in wanted(&node) {
@@ -126,6 +130,9 @@ async fn take(node: &Arc<Node>, event: Event) {
             let Ok(device) = DeviceId::from_bytes(&device) else {
                 return;
             };
+            if node.is_lost(device) {
+                return loss::begin_telling(node, device, addresses);
+            }
             if node.note_addresses(device, addresses) {
                 // It is where it was not before: perhaps it began anew and knows of no connection.
                 suspect(node, device);
@@ -446,6 +453,7 @@ async fn serve_stream(
         Kind::Log => logs::answer(node, send, receive).await,
         Kind::Question => asking::serve(node, link, send, receive).await,
         Kind::Used => settling::serve(node, link, send, receive).await,
+        Kind::Lost => loss::serve(node, link, send, receive).await,
         Kind::Probe => {
             send.write_all(&[Kind::Probe as u8]).await?;
             send.finish()?;
@@ -500,6 +508,8 @@ pub async fn accept(node: Arc<Node>, pairing: Arc<Pairing>) {
                         pairing.accepted(connection, device).await;
                     } else if node.is_member(device) {
                         adopt(&node, connection, device, false);
+                    } else if node.is_lost(device) {
+                        loss::tell_over(&node, connection, device);
                     } else {
                         tracing::debug!("{} is not of this family", device.short());
                         transport::close(&connection, Closing::Stranger);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use iroh::Endpoint;
 use iroh::address_lookup::MemoryLookup;
 use tokio::sync::{Notify, watch};
@@ -21,9 +21,13 @@ use crate::asking::Askers;
 use crate::discovery::Interest;
 use crate::discovery::label::DiscoveryKey;
 use crate::links::Link;
+use crate::loss::Loss;
 use crate::questions::Questions;
 use crate::spent::Spent;
 use crate::transport;
+
+/// Why a device that is lost begins nothing.
+pub const LOST: &str = "this device is lost, and waits for its family";
 
 /// A device of the family, as far as it has to do with reaching it.
 #[derive(Debug, Default)]
@@ -48,6 +52,14 @@ pub struct State {
     log: Option<KeptLog>,
     /// What devices are called otherwise than when they were added.
     names: HashMap<DeviceId, String>,
+    /// Whether this device is lost.
+    loss: Loss,
+    /// Lost devices that somebody is telling so.
+    telling: BTreeSet<DeviceId>,
+    /// Lost devices that know it.
+    told: BTreeSet<DeviceId>,
+    /// Lost devices that were reached just now, with where.
+    to_tell: Vec<(DeviceId, Vec<SocketAddr>)>,
     /// One-time grants that were used.
     pub spent: Spent,
     /// Those of them whose call is under way.
@@ -164,6 +176,18 @@ impl Node {
             }
         }
         notices.extend(more);
+        let (mut loss, more) = Loss::open(&data.join("loss"))?;
+        notices.extend(more);
+        // Taken in again, and then the power failed.
+        let taken_back = loss.entry().is_some_and(|entry| {
+            let log = log.as_ref().map(KeptLog::log);
+            log.is_some_and(|log| {
+                log.entry(entry.id()).is_some() && log.family().role(identity.id()).is_some()
+            })
+        });
+        if taken_back {
+            loss.clear()?;
+        }
         let lookup = MemoryLookup::new();
         let endpoint = transport::bind(&identity, lookup.clone()).await?;
         let node = Arc::new(Self {
@@ -178,6 +202,10 @@ impl Node {
             state: Mutex::new(State {
                 log,
                 names: HashMap::new(),
+                loss,
+                telling: BTreeSet::new(),
+                told: BTreeSet::new(),
+                to_tell: Vec::new(),
                 spent,
                 running: BTreeSet::new(),
                 peers: HashMap::new(),
@@ -231,9 +259,14 @@ impl Node {
         });
     }
 
-    /// The family; none where this device has none, or was removed from it.
+    /// The family; none where this device has none, was removed from it, or is lost.
     pub fn family(&self) -> Option<Arc<Family>> {
-        let family = self.state().log.as_ref()?.log().family();
+        let state = self.state();
+        if state.loss.is_noted() {
+            return None;
+        }
+        let family = state.log.as_ref()?.log().family();
+        drop(state);
         family.role(self.id()).is_some().then_some(family)
     }
 
@@ -321,6 +354,7 @@ impl Node {
         }
         {
             let mut state = self.state();
+            ensure!(!state.loss.is_noted(), "{LOST}");
             let log = Log::found(&self.identity, &self.model, None, now() / 1000)
                 .context("founding a family")?;
             state.log =
@@ -332,8 +366,16 @@ impl Node {
 
     /// Keeps the log of the family that this device has joined.
     pub fn join(&self, log: Log) -> Result<()> {
-        self.state().log =
-            Some(KeptLog::create(&self.log_file, log).context("keeping the family's log")?);
+        {
+            let mut state = self.state();
+            ensure!(
+                state.loss.family().is_none_or(|family| family == log.id()),
+                "this device is lost: nobody takes it in but the family that it is of"
+            );
+            let log = KeptLog::create(&self.log_file, log).context("keeping the family's log")?;
+            state.log = Some(log);
+            state.loss.clear()?;
+        }
         self.log_changed();
         Ok(())
     }
@@ -349,6 +391,76 @@ impl Node {
     /// Takes a device out.
     pub fn remove(&self, device: DeviceId, lost: bool) -> Result<()> {
         self.write(|log, identity, time| log.remove(identity, device, lost, time))
+    }
+
+    /// Whether this device is lost: on which device that was said, and when, in milliseconds since 1970.
+    pub fn lost(&self) -> Option<(String, u64)> {
+        self.state().loss.told()
+    }
+
+    /// Notes that this device is lost, as another one shows it.
+    pub fn note_loss(&self, entry: &[u8], shower: DeviceId) -> Result<()> {
+        let own = self.id();
+        let mut state = self.state();
+        let log = state.log.as_ref().context("this device has no family")?;
+        let entry = log.log().believe_loss(own, entry, shower)?;
+        let family = log.log().family();
+        let author = family.member(entry.author());
+        let by = author.map_or_else(String::new, |author| state.called(author).to_owned());
+        state.loss.note(entry, by)?;
+        tracing::warn!("the owner has marked this device as lost");
+        Ok(())
+    }
+
+    /// Ends what a device has to do with its family that is lost, and says so.
+    pub fn leave_for_loss(&self) {
+        self.log_changed();
+    }
+
+    /// Notes that this device is lost where its own log says so, which came before it was shown.
+    fn note_own_loss(&self) {
+        let mut state = self.state();
+        if state.loss.is_noted() {
+            return;
+        }
+        let Some(log) = &state.log else { return };
+        let Some(entry) = log.log().loss_of(self.id()).cloned() else {
+            return;
+        };
+        let family = log.log().family();
+        let author = family.member(entry.author());
+        let by = author.map_or_else(String::new, |author| state.called(author).to_owned());
+        if let Err(error) = state.loss.note(entry, by) {
+            tracing::error!("{error:#}");
+        }
+    }
+
+    /// Whether a device of the family is lost.
+    pub fn is_lost(&self, device: DeviceId) -> bool {
+        let removal = self.family().and_then(|family| family.removed(device));
+        removal.is_some_and(|removal| removal.lost)
+    }
+
+    /// The lost devices that were reached when they were marked so, with where.
+    pub fn lost_just_now(&self) -> Vec<(DeviceId, Vec<SocketAddr>)> {
+        std::mem::take(&mut self.state().to_tell)
+    }
+
+    /// Whether a device is one that is lost and is to be told so now: then nobody else does until
+    /// [`Node::end_telling`].
+    pub fn begin_telling(&self, device: DeviceId) -> bool {
+        let is_lost = self.is_lost(device);
+        let mut state = self.state();
+        is_lost && !state.told.contains(&device) && state.telling.insert(device)
+    }
+
+    /// It was tried.
+    pub fn end_telling(&self, device: DeviceId, told: bool) {
+        let mut state = self.state();
+        state.telling.remove(&device);
+        if told {
+            state.told.insert(device);
+        }
     }
 
     /// Gives a grant, or a refusal for good.
@@ -424,6 +536,7 @@ impl Node {
 
     /// Brings peers and discovery in line with the log.
     fn take_family(&self) {
+        self.note_own_loss();
         let family = self.family();
         let own = self.id();
         let members: Vec<DeviceId> = family
@@ -432,8 +545,22 @@ impl Node {
             .map(|member| member.device)
             .filter(|device| *device != own)
             .collect();
+        let lost: BTreeSet<DeviceId> = family
+            .iter()
+            .flat_map(|family| family.all_removed())
+            .filter_map(|(device, removal)| removal.lost.then_some(device))
+            .collect();
         {
             let mut state = self.state();
+            state.told.retain(|device| lost.contains(device));
+            let reached = state
+                .peers
+                .iter()
+                .filter(|(device, _)| lost.contains(*device));
+            let reached: Vec<_> = reached
+                .map(|(device, peer)| (*device, peer.addresses.clone()))
+                .collect();
+            state.to_tell.extend(reached);
             state.peers.retain(|device, peer| {
                 let stays = members.contains(device);
                 if !stays && let Some(link) = &peer.link {
@@ -457,7 +584,9 @@ impl Node {
         self.look(|interest| {
             interest.own = *own.as_bytes();
             interest.keys = keys;
-            interest.members = members.iter().map(|member| *member.as_bytes()).collect();
+            // Who is lost is to be told so when it is heard.
+            let known = members.iter().chain(&lost);
+            interest.members = known.map(|device| *device.as_bytes()).collect();
             interest.ports = ports;
         });
     }

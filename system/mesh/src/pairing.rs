@@ -189,6 +189,7 @@ impl Pairing {
         name: &str,
         membership: Membership,
     ) -> Result<()> {
+        ensure!(self.node.lost().is_none(), "{}", crate::node::LOST);
         let device: DeviceId = candidate.parse()?;
         ensure!(
             name.len() <= 64 && !name.chars().any(char::is_control),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::family::{Device, Error, Role};
+use bus::family::{Device, Error, Loss, Role};
 use bus::pairing::{Candidate, Membership, Method, Secrets, Stage};
 use bus::{Caller, Outgoing};
 use futures::stream;
@@ -62,6 +62,10 @@ impl Family {
         let Some(found) = self.0.find(device) else {
             return Err(Error::UnknownDevice(device.to_owned()));
         };
+        if lost && found == self.0.id() {
+            let reason = "this device is here: mark it as lost on another one";
+            return Err(Error::Refused(reason.into()));
+        }
         tracing::info!("{} removes {}", caller.name(), self.0.name(found));
         self.0
             .remove(found, lost)
@@ -162,6 +166,19 @@ impl bus::family::Handler for Family {
     async fn mark_lost(&self, caller: Caller, device: String) -> Result<(), Error> {
         self.remove(&caller, &device, true)
     }
+
+    async fn lost(&self, _: Caller) -> Option<Loss> {
+        loss(&self.0)
+    }
+
+    async fn watch_lost(&self, _: Caller) -> Outgoing<Option<Loss>> {
+        each(Arc::clone(&self.0), self.0.watch(), loss)
+    }
+}
+
+fn loss(node: &Arc<Node>) -> Option<Loss> {
+    let (by, at) = node.lost()?;
+    Some(Loss { by, at })
 }
 
 /// Answers for pairing.

@@ -54,6 +54,14 @@ impl bus::family::Handler for Family {
     async fn mark_lost(&self, _: Caller, _: String) -> Result<(), bus::family::Error> {
         Err(bus::family::Error::NoFamily)
     }
+
+    async fn lost(&self, _: Caller) -> Option<bus::family::Loss> {
+        None
+    }
+
+    async fn watch_lost(&self, _: Caller) -> Outgoing<Option<bus::family::Loss>> {
+        futures::stream::iter([None]).boxed()
+    }
 }
 
 /// Leads to the other device while that is reachable.

@@ -5,6 +5,8 @@
 
 #[path = "scene/grants.rs"]
 mod grants;
+#[path = "scene/loss.rs"]
+mod loss;
 #[path = "scene/visits.rs"]
 mod visits;
 
@@ -17,8 +19,8 @@ use shell::platform::{Headless, Picture};
 use shell::scene::navigation::ROOMS;
 use shell::scene::updates::{TimeSource, TimeState, Trouble, Update};
 use shell::scene::{PowerKey, Scene, Surroundings};
-use slint::ComponentHandle as _;
 use slint::platform::Key;
+use slint::{ComponentHandle as _, Model as _};
 
 /// When every test begins: 15:42:00 on a Sunday in Madrid.
 const BEGIN: jiff::Timestamp = jiff::Timestamp::constant(1_795_358_520, 0);
@@ -35,6 +37,11 @@ impl Phone {
     }
 
     fn of_size(width: u32, height: u32, scale: f32) -> Self {
+        Self::that_keeps(None, width, height, scale)
+    }
+
+    /// One that keeps what it knows in a folder.
+    fn that_keeps(data: Option<PathBuf>, width: u32, height: u32, scale: f32) -> Self {
         let screen = Headless::new(width, height, scale);
         let folders: Vec<PathBuf> = std::env::var_os("HYPER_SYSTEM")
             .map(|system| Path::new(&system).join("share/fonts"))
@@ -54,7 +61,7 @@ impl Phone {
                 ui: screen.ui(),
                 now: Rc::new(move || clock.now()),
                 wall: Rc::new(move || BEGIN + (wall.now() - begin)),
-                data: None,
+                data,
                 system: PathBuf::from("/nonexistent"),
             },
         )
@@ -531,6 +538,32 @@ fn the_keyboard_s_focus_reaches_a_room_and_enter_opens_it() {
 }
 
 #[test]
+fn arrow_keys_lead_into_a_text_field_and_out_of_it() {
+    let phone = Phone::new();
+    phone.unlock();
+    phone.go("settings");
+    let keyboard = phone.scene.window().global::<ui::Keyboard<'_>>();
+    let press = |key| {
+        phone.screen.key(key);
+        phone.screen.settle();
+    };
+    // The arrow that leads back, then the field.
+    for _ in 0..2 {
+        if !keyboard.get_shown() {
+            press(Key::DownArrow);
+        }
+    }
+    assert!(keyboard.get_shown(), "the field has not the focus");
+    press(Key::DownArrow);
+    assert!(!keyboard.get_shown(), "the field keeps the focus");
+    press(Key::UpArrow);
+    assert!(keyboard.get_shown(), "nothing leads up to the field");
+    press(Key::DownArrow);
+    press(Key::Return);
+    assert_eq!(phone.page(), "settings/about");
+}
+
+#[test]
 fn the_power_key_turns_the_screen_off_and_locks_and_its_long_press_asks() {
     let phone = Phone::new();
     phone.unlock();
@@ -631,6 +664,29 @@ fn it_stands_at_other_sizes() {
 }
 
 #[test]
+fn a_device_without_a_network_of_its_own_leads_nowhere_to_it() {
+    let phone = Phone::new();
+    phone.unlock();
+    let search = phone.scene.window().global::<ui::Search<'_>>();
+    let found = || {
+        search.invoke_search("dns".into());
+        search.get_found().row_count()
+    };
+    assert_eq!(found(), 1);
+    let with = phone.picture("home");
+    phone.scene.apply(Update::Services(
+        ["settings", "shell", "time"]
+            .map(|name| service(name, bus::services::State::Running))
+            .into(),
+    ));
+    phone.screen.settle();
+    assert_eq!(found(), 0);
+    assert!(changed(&with, &phone.picture("home-of-a-layer")) > 0.01);
+    phone.go("settings");
+    phone.picture("settings-of-a-layer");
+}
+
+#[test]
 fn a_failed_service_is_told_once_and_taken_back_when_it_runs() {
     let phone = Phone::new();
     phone.unlock();
@@ -701,6 +757,25 @@ fn each_stage_of_a_pairing_is_seen() {
 }
 
 #[test]
+fn arrow_keys_go_on_when_what_had_the_focus_goes_away() {
+    use bus::pairing::Stage;
+    let phone = Phone::new();
+    phone.unlock();
+    phone.go("pairing");
+    phone.screen.key(Key::DownArrow);
+    phone.screen.key(Key::DownArrow);
+    phone
+        .scene
+        .apply(Update::Pairing(Stage::Compare(comparison())));
+    phone.screen.settle();
+    let without = phone.picture("pairing-no-focus");
+    phone.screen.key(Key::DownArrow);
+    phone.screen.settle();
+    let with = phone.picture("pairing-focus");
+    assert!(changed(&without, &with) > 0.0001, "no ring is seen");
+}
+
+#[test]
 fn a_device_is_named_and_put_into_a_room_by_touch() {
     let folder = tempfile::tempdir().unwrap();
     let (sender, said) = std::sync::mpsc::channel();
@@ -726,7 +801,7 @@ fn a_device_is_named_and_put_into_a_room_by_touch() {
     phone.picture("family-device");
 
     // Into the field of its name, its name away, another one in.
-    phone.screen.tap(240.0, 216.0);
+    phone.screen.tap(240.0, 410.0);
     phone.screen.settle();
     let keyboard = phone.scene.window().global::<ui::Keyboard<'_>>();
     assert!(keyboard.get_shown());
@@ -744,9 +819,9 @@ fn a_device_is_named_and_put_into_a_room_by_touch() {
     assert!(!keyboard.get_shown());
 
     // The room in which it stands is ticked; a touch takes it out, another puts it elsewhere.
-    phone.screen.tap(120.0, 360.0);
+    phone.screen.tap(120.0, 553.0);
     assert_eq!(heard(), (id.clone(), "none".into()));
-    phone.screen.tap(120.0, 425.0);
+    phone.screen.tap(120.0, 618.0);
     assert_eq!(heard(), (id, "room Living room".into()));
 }
 

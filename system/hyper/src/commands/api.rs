@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use bus::dynamic::{Answer, Api, Returns, is_error, text};
 use futures::StreamExt as _;
 
@@ -24,14 +24,13 @@ pub fn print(interface: Option<&str>, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// Asks on an interface's own socket, where each service answers for itself.
-pub async fn health(interface: &str, out: &mut impl Write) -> Result<()> {
+/// Asks on an interface's own socket, where each service answers for itself, whether it is well.
+pub async fn healthy(interface: &str) -> Result<()> {
     let interface = Api::new()?.interface(interface)?;
     let socket = bus::socket_path(&bus::folder(), &interface.id);
-    match bus::check_health(&socket, bus::DEADLINE).await? {
-        Ok(()) => Ok(writeln!(out, "well")?),
-        Err(reason) => bail!("the service behind {} is not well: {reason}", interface.id),
-    }
+    bus::check_health(&socket, bus::DEADLINE)
+        .await?
+        .map_err(|reason| anyhow!("the service behind {} is not well: {reason}", interface.id))
 }
 
 /// Calls a function again and again and prints how long a call takes.

@@ -160,6 +160,18 @@ pub async fn run(bus: &bus::Client, action: FamilyAction, out: &mut impl Write) 
 }
 
 async fn list(bus: &bus::Client, out: &mut impl Write) -> Result<()> {
+    if let Some(loss) = bus::family::lost(bus).await? {
+        let by = match &*loss.by {
+            "" => String::new(),
+            by => format!(", on {by}"),
+        };
+        let moment = moment(loss.at);
+        writeln!(
+            out,
+            "This device is lost: its owner has marked it so{by}, {moment}.\n\
+             A device of its family takes it in again: run `hyper family open` here, and pair it there."
+        )?;
+    }
     let mut table = Table::new(&["NAME", "ROOM", "ROLE", "REACHED", "MODEL", "RELEASE", "ID"]);
     // Who belongs is mesh's to say; what else is known of them comes from elsewhere, or not at all.
     let profiles = bus::home::profiles(bus).await.unwrap_or_default();

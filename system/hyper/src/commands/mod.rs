@@ -12,6 +12,7 @@ mod transfer;
 mod update;
 
 use std::io::Write;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Parser, Subcommand};
@@ -78,6 +79,9 @@ pub enum Command {
         /// The signal's number in the kernel: 9 kills, 19 hangs
         #[arg(long, default_value_t = 9)]
         signal: i32,
+        /// Wait until the service behind this interface answers again, and say how long that took
+        #[arg(long, value_name = "INTERFACE")]
+        until: Option<String>,
     },
     /// Try what the sandbox of a service should refuse (development images only)
     Probe {
@@ -307,10 +311,26 @@ impl Command {
             Self::Stop { name } => {
                 services::done("stopping", &name, bus::services::stop(bus, &name).await?)
             }
-            Self::Health { interface } => api::health(&interface, out).await,
-            Self::Kill { name, signal } => bus::faults::signal(bus, &name, signal)
-                .await?
-                .map_err(|reason| anyhow!("sending signal {signal} to {name}: {reason}")),
+            Self::Health { interface } => {
+                api::healthy(&interface).await?;
+                writeln!(out, "well").context("printing")
+            }
+            Self::Kill {
+                name,
+                signal,
+                until,
+            } => {
+                let begin = Instant::now();
+                bus::faults::signal(bus, &name, signal)
+                    .await?
+                    .map_err(|reason| anyhow!("sending signal {signal} to {name}: {reason}"))?;
+                let Some(interface) = until else {
+                    return Ok(());
+                };
+                api::healthy(&interface).await?;
+                let milliseconds = begin.elapsed().as_secs_f64() * 1e3;
+                writeln!(out, "{milliseconds:.1} ms until it answered").context("printing")
+            }
             Self::Probe {
                 name,
                 exhaust: false,

@@ -167,6 +167,7 @@ async fn run(
             forever("services", || services(&client, &sink)),
             forever("device", || device(&client, &sink)),
             forever("family", || family(&client, &sink)),
+            forever("whether this device is lost", || loss(&client, &sink)),
             forever("profiles", || profiles(&client, &sink)),
             forever("pairing", || pairing(&client, &sink)),
             forever("grants", || grants(&client, &sink)),
@@ -257,6 +258,14 @@ async fn family(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
     let mut families = bus::family::watch(client).await?;
     while let Some(devices) = families.next().await {
         sink(Update::Family(devices?));
+    }
+    Ok(())
+}
+
+async fn loss(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
+    let mut losses = bus::family::watch_lost(client).await?;
+    while let Some(loss) = losses.next().await {
+        sink(Update::Lost(loss?));
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ mod family;
 mod files;
 mod grants;
 pub mod link;
+mod loss;
 pub mod navigation;
 pub mod notifications;
 mod others;
@@ -98,7 +99,7 @@ pub struct ScreenStatus {
     /// Whether the device is locked.
     pub locked: bool,
     /// The page, such as `lock`, `home`, `control-centre` or `settings/display`; `question` while a
-    /// device asks the owner.
+    /// device asks the owner, `lost` where this one is lost.
     pub page: String,
 }
 
@@ -159,6 +160,7 @@ struct Known {
     volumes: Option<Vec<bus::device::Volume>>,
     resources: Option<bus::device::Resources>,
     family: family::FamilyState,
+    loss: Option<bus::family::Loss>,
     files: files::FilesState,
     grants: grants::GrantsState,
     release: Option<bus::update::State>,
@@ -229,6 +231,7 @@ impl Scene {
         }));
         SCENE.with(|current| *current.borrow_mut() = Rc::downgrade(&scene.0));
         scene.wire();
+        scene.recall_loss();
         scene.present_everything();
         scene.0.window.show()?;
         scene.present_wallpaper();
@@ -400,6 +403,7 @@ impl Scene {
                 self.0.known.borrow_mut().resources = Some(resources);
                 self.present_device();
             }
+            Update::Lost(loss) => self.take_loss(loss),
             Update::Profiles(profiles) => {
                 self.0.known.borrow_mut().family.take_profiles(profiles);
                 self.present_family();

@@ -9,6 +9,7 @@
 //! - while the lock screen stands or comes, no panel is open, and nothing opens one;
 //! - at most one panel is open or opening;
 //! - the power menu swallows what would move anything under it;
+//! - while the device is kept locked, nothing unlocks it;
 //! - left alone, everything comes to rest.
 
 use super::spring::Spring;
@@ -76,6 +77,8 @@ pub struct Navigation {
     page: Spring,
     rooms: Vec<String>,
     power: PowerMenu,
+    /// The device is lost: the lock screen stays.
+    kept: bool,
     /// Things appear where they belong instead of moving there.
     still: bool,
 }
@@ -89,6 +92,7 @@ impl Default for Navigation {
             page: Spring::resting(false),
             rooms: Vec::new(),
             power: PowerMenu::Closed,
+            kept: false,
             still: false,
         }
     }
@@ -121,6 +125,11 @@ impl Navigation {
         self.lock.is_opening() || self.lock.is_held()
     }
 
+    /// Whether it stays locked, whatever anybody does.
+    pub fn is_kept(&self) -> bool {
+        self.kept
+    }
+
     /// Whether nothing moves.
     pub fn is_resting(&self) -> bool {
         [Panel::Lock, Panel::Centre, Panel::Shade, Panel::Page]
@@ -132,6 +141,8 @@ impl Navigation {
     pub fn place(&self) -> String {
         if self.power != PowerMenu::Closed {
             "power".into()
+        } else if self.kept {
+            "lost".into()
         } else if self.is_locked() {
             "lock".into()
         } else if self.centre.is_opening() {
@@ -162,9 +173,17 @@ impl Navigation {
         self.lock.place(true);
     }
 
+    /// Keeps the device locked, or lets it be unlocked again.
+    pub fn keep_locked(&mut self, kept: bool) {
+        if kept {
+            self.lock();
+        }
+        self.kept = kept;
+    }
+
     /// Unlocks.
     pub fn unlock(&mut self) {
-        if self.power == PowerMenu::Closed {
+        if self.power == PowerMenu::Closed && !self.kept {
             self.send(Panel::Lock, false);
         }
     }
@@ -304,7 +323,7 @@ impl Navigation {
         }
         match panel {
             // A lock screen that is on its way out can still be caught.
-            Panel::Lock => self.lock.at() > 0.0,
+            Panel::Lock => self.lock.at() > 0.0 && !self.kept,
             Panel::Centre | Panel::Shade => !self.is_locked(),
             Panel::Page => !self.is_locked() && !self.rooms.is_empty(),
         }
@@ -462,6 +481,7 @@ mod tests {
         Pull(Panel, f32),
         Release(Panel),
         Still(bool),
+        Keep(bool),
         Wait(u64),
     }
 
@@ -486,6 +506,7 @@ mod tests {
             (panel(), -1.5f32..1.5).prop_map(|(panel, by)| Event::Pull(panel, by)),
             panel().prop_map(Event::Release),
             any::<bool>().prop_map(Event::Still),
+            any::<bool>().prop_map(Event::Keep),
             (0u64..400).prop_map(Event::Wait),
         ]
     }
@@ -509,6 +530,7 @@ mod tests {
                     Event::Pull(panel, by) => navigation.pull(panel, by, now),
                     Event::Release(panel) => navigation.release(panel, now),
                     Event::Still(still) => navigation.set_still(still),
+                    Event::Keep(kept) => navigation.keep_locked(kept),
                     Event::Wait(ms) => {
                         now += Duration::from_millis(ms);
                         navigation.step(Duration::from_millis(ms));
@@ -523,6 +545,10 @@ mod tests {
                     .count();
                 prop_assert!(opening <= 1);
                 prop_assert!(opening == 0 || !navigation.is_locked());
+                if navigation.kept {
+                    prop_assert!(navigation.is_locked());
+                    prop_assert_eq!(navigation.shown(Panel::Lock), 1.0);
+                }
                 prop_assert!(navigation.rooms.len() <= super::DEEPEST);
             }
             for panel in PANELS {
@@ -535,6 +561,7 @@ mod tests {
                 prop_assert_eq!(navigation.shown(Panel::Lock), 1.0);
             }
             // And from wherever that was, there is a way home.
+            navigation.keep_locked(false);
             navigation.ask_power(PowerMenu::Closed);
             navigation.unlock();
             navigation.home();

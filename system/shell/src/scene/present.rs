@@ -37,6 +37,7 @@ impl Scene {
         self.present_family();
         self.present_files();
         self.present_pairing();
+        self.present_loss();
         self.present_grants();
         self.present_consent();
         self.present_release();
@@ -269,6 +270,8 @@ impl Scene {
         }
         global.set_all(model(shown));
         global.set_known(true);
+        let network = self.0.window.global::<ui::Network<'_>>();
+        network.set_absent(!services.contains_key("network"));
     }
 
     /// What this device is.

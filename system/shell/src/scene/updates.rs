@@ -23,6 +23,8 @@ pub enum Update {
     Resources(bus::device::Resources),
     /// These devices are of the family.
     Family(Vec<bus::family::Device>),
+    /// Whether this device is lost.
+    Lost(Option<bus::family::Loss>),
     /// This is known of the devices of the family.
     Profiles(Vec<bus::home::Profile>),
     /// These devices nearby are open for pairing.

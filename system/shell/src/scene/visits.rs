@@ -144,10 +144,11 @@ impl Navigation {
 
 impl Scene {
     /// Whether what is on the screen is for somebody at the device alone: a question to the owner, a pairing,
-    /// what the owner has said about devices. No input from elsewhere reaches it, and it is not seen elsewhere.
+    /// what the owner has said about devices, that this one is lost. No input from elsewhere reaches it, and it is not seen elsewhere.
     pub fn is_reserved(&self) -> bool {
         let navigation = self.0.navigation.borrow();
         self.0.window.global::<ui::Consent<'_>>().get_shown()
+            || navigation.is_kept()
             || RESERVED.iter().any(|room| navigation.shows(room))
     }
 

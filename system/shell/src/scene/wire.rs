@@ -304,15 +304,30 @@ impl Scene {
             .on_search(move |typed| {
                 handle.with(|scene| {
                     let language = scene.0.preferences.borrow().language;
-                    let found = search(&typed, language).into_iter().map(|found| ui::Found {
-                        room: found.room.into(),
-                        title: found.title.into(),
-                        place: found.place.into(),
-                    });
+                    let found = search(&typed, language)
+                        .into_iter()
+                        .filter(|found| scene.has_room(found.room))
+                        .map(|found| ui::Found {
+                            room: found.room.into(),
+                            title: found.title.into(),
+                            place: found.place.into(),
+                        });
                     let found = ModelRc::new(VecModel::from_iter(found));
                     scene.0.window.global::<ui::Search<'_>>().set_found(found);
                 });
             });
+    }
+
+    /// Whether a room has something to show on this device: not each runs every service.
+    fn has_room(&self, room: &str) -> bool {
+        let window = &self.0.window;
+        match room {
+            "network" => !window.global::<ui::Network<'_>>().get_absent(),
+            "devices" | "grants" | "pairing" => window.global::<ui::Family<'_>>().get_known(),
+            "files" => window.global::<ui::Files<'_>>().get_known(),
+            "update-options" => window.global::<ui::Update<'_>>().get_known(),
+            _ => true,
+        }
     }
 
     fn wire_keyboard(&self, scene: &Handle) {
