@@ -11,6 +11,7 @@ pub mod calls;
 pub mod family;
 pub mod files;
 pub mod peer;
+pub mod screen;
 pub mod ssh;
 pub mod syncthing;
 pub mod usage;
@@ -102,6 +103,11 @@ fn measure(arguments: Arguments) -> Result<()> {
     ];
     if two.into_iter().any(|part| run.is_asked_for(part)) {
         two_devices(&run, &mut table.figures)?;
+    }
+    if run.is_asked_for(Part::Screen) {
+        run.take(&mut table.figures, "another device's screen", || {
+            screen::figures(&run)
+        });
     }
     if run.is_asked_for(Part::Family) {
         run.take(&mut table.figures, "a large family", || {

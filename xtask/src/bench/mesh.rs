@@ -31,6 +31,8 @@ pub enum Part {
     File,
     /// Many small files.
     Files,
+    /// Another device's screen, seen and typed on.
+    Screen,
     /// Many devices.
     Family,
 }
