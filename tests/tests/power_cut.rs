@@ -3,6 +3,8 @@
 //!
 //! `POWER_CUTS` says how often the power is cut in each test; `cargo xtask soak` asks for thousands.
 
+use std::path::Path;
+
 use system_tests::power_cut::check::{self, Outcome, Run};
 use system_tests::power_cut::guest::{self, Guest};
 use system_tests::power_cut::writer::{Kept, Syncs};
@@ -19,7 +21,9 @@ fn cuts() -> usize {
 
 fn outcome(syncs: Syncs, cuts: usize) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
-    let guest = Guest::build(folder.path()).unwrap();
+    // Built with this test: a build of its own would ask other features of the heavy crates.
+    let writer = Path::new(env!("CARGO_BIN_EXE_power-cut-writer"));
+    let guest = Guest::pack(folder.path(), writer).unwrap();
     let written = guest::run(folder.path(), &guest, syncs, WRITES).unwrap();
     let (log, acknowledgements) = written.recording.finish().unwrap();
     assert_eq!(acknowledgements.len() as u64, WRITES);

@@ -7,7 +7,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use xtask::image::initramfs::Archive;
-use xtask::programs;
 use xtask::progress::Progress;
 
 use super::recorder::Recording;
@@ -30,23 +29,15 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Builds the writer and packs it into `folder`, to be started by the kernel of the phone in QEMU,
-    /// which has every driver that is needed built in.
-    pub fn build(folder: &Path) -> Result<Guest> {
+    /// Packs `writer`, the program of that name, into `folder`, to be started by the kernel of the phone in
+    /// QEMU, which has every driver that is needed built in.
+    pub fn pack(folder: &Path, writer: &Path) -> Result<Guest> {
         let root = xtask::paths::repository()?;
         let product = xtask::product::Product::load(&root, "qemu-phone")?;
         let (kernel, _) = product.hardware()?;
         let kernel = xtask::kernel::find(&root, kernel, true, &Progress::default())?.image;
-        let program = "power-cut-writer";
-        let mut cargo = programs::cargo(&root)?;
-        cargo.args(["build", "--release", "--target", programs::TARGET]);
-        xtask::process::run(cargo.args(["--package", "system-tests", "--bin", program]))?;
-        let built = xtask::paths::target(&root)?
-            .join(programs::TARGET)
-            .join("release")
-            .join(program);
         let mut archive = Archive::new(Vec::new());
-        archive.file("init", 0o755, &std::fs::read(built)?)?;
+        archive.file("init", 0o755, &std::fs::read(writer)?)?;
         let initramfs = folder.join("initramfs");
         std::fs::write(&initramfs, archive.finish()?)?;
         Ok(Guest { kernel, initramfs })
