@@ -1,8 +1,8 @@
 //! Command lines over a serial port.
 //!
 //! How a development image is reached from outside: the virtio-serial port named
-//! [`PORT`] carries lines in, and for each line what its command printed and then `[exit N]`. A
-//! command that follows something ends when the next line arrives; an empty line does just that.
+//! [`PORT`] carries lines in, and for each line what its command printed and then `[exit N]` on a line of
+//! its own. A command that follows something ends when the next line arrives; an empty line does just that.
 //! A line that begins with `#` is a mark, which is answered by `[mark …]` with what follows the sign:
 //! who connects sends one of its own, and what comes before that was for somebody who left.
 //!
@@ -92,6 +92,44 @@ impl Write for Port {
     }
 }
 
+/// What is written out. A status or a mark stands on a line of its own, whether or not what was printed
+/// before it ended its line: who reads them looks at whole lines.
+struct Answers<W> {
+    out: W,
+    within_line: bool,
+}
+
+impl<W: Write> Answers<W> {
+    fn new(out: W) -> Self {
+        Self {
+            out,
+            within_line: false,
+        }
+    }
+
+    fn line(&mut self, line: &str) -> io::Result<()> {
+        if self.within_line {
+            writeln!(self)?;
+        }
+        writeln!(self, "{line}")?;
+        self.flush()
+    }
+}
+
+impl<W: Write> Write for Answers<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        if let Some(last) = bytes[..written].last() {
+            self.within_line = *last != b'\n';
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// What the end of the input means.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum AtEnd {
@@ -103,9 +141,10 @@ enum AtEnd {
 
 fn serve(
     lines: BufReader<impl io::Read + Send + 'static>,
-    mut out: impl Write,
+    out: impl Write,
     end: AtEnd,
 ) -> Result<()> {
+    let mut out = Answers::new(out);
     let (sender, mut receiver) = mpsc::channel(16);
     thread::Builder::new()
         .name("lines".into())
@@ -124,8 +163,7 @@ fn serve(
             let (status, interrupted) = run_line(&line, &bus, &mut out, &mut receiver).await?;
             next = interrupted;
             if let Some(status) = status {
-                writeln!(out, "[exit {status}]")?;
-                out.flush()?;
+                out.line(&format!("[exit {status}]"))?;
             }
         }
     })
@@ -135,12 +173,11 @@ fn serve(
 async fn run_line(
     line: &str,
     bus: &bus::Client,
-    out: &mut impl Write,
+    out: &mut Answers<impl Write>,
     lines: &mut mpsc::Receiver<String>,
 ) -> io::Result<(Option<u8>, Option<String>)> {
     if let Some(mark) = line.strip_prefix('#') {
-        writeln!(out, "[mark {mark}]")?;
-        out.flush()?;
+        out.line(&format!("[mark {mark}]"))?;
         return Ok((None, None));
     }
     let Some(words) = shlex::split(line) else {
@@ -244,6 +281,20 @@ mod tests {
         );
         assert!(out.contains("power-off: func();"), "{out}");
         assert!(out.contains("there is no interface nothing"), "{out}");
+    }
+
+    #[test]
+    fn a_status_stands_on_a_line_of_its_own() {
+        let mut out = Vec::new();
+        let mut answers = Answers::new(&mut out);
+        for printed in ["", "whole\n", "cut"] {
+            write!(answers, "{printed}").unwrap();
+            answers.line("[exit 0]").unwrap();
+        }
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "[exit 0]\nwhole\n[exit 0]\ncut\n[exit 0]\n"
+        );
     }
 
     #[test]
