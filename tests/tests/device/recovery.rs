@@ -33,14 +33,6 @@ pub fn damaged_slots_end_in_recovery_which_installs_from_a_stick(phone: &mut Sha
     releases.recovery = true;
     releases.publish("0.2.0", &[], |_, _| Ok(()))?;
     let disk = folder.join("disk.img");
-    for left in [
-        "disk.img",
-        "firmware-variables.fd",
-        "stick.img",
-        "other.img",
-    ] {
-        let _ = fs::remove_file(folder.join(left));
-    }
     phone.image.write_disk(&disk)?;
     put_into_slot_b(&phone.image, &folder.join("image"), &disk)?;
     let stick = folder.join("stick.img");

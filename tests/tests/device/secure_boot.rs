@@ -33,8 +33,6 @@ pub fn only_what_was_signed_starts(phone: &mut Shared) -> Result<()> {
         .image
         .variant(&folder.join("signed"), &options, |_, _| Ok(()))?;
     let disk = folder.join("disk.img");
-    let _ = std::fs::remove_file(&disk);
-    let _ = std::fs::remove_file(folder.join("firmware-variables.fd"));
     signed.write_disk(&disk)?;
     let mut releases = Releases::new(phone, &folder)?;
     let mirror = Mirror::start(releases.repository())?;

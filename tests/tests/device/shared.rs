@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +16,9 @@ use xtask::{
 
 /// The packets of the device, in the folder of its machine.
 const CAPTURE: &str = "wire.pcap";
+
+/// The folder of the machine, in that of what it is made from.
+const MACHINE: &str = "machine";
 
 /// The device, and what it was made from.
 pub struct Shared {
@@ -34,11 +38,20 @@ impl Shared {
         }
     }
 
-    /// Where logs and pictures stay after the tests.
+    /// A folder for what a check's machines are made of, where logs and pictures stay after the tests.
+    ///
+    /// What an earlier run left is taken away: firmware that remembers which slot was to be started of a disk
+    /// that is no more would look for it first.
     pub fn folder(name: &str) -> Result<PathBuf> {
         let folder = paths::target(&paths::repository()?)?
             .join("hyperos/tests")
             .join(name);
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("emptying {}", folder.display()));
+            }
+            _ => {}
+        }
         paths::create(&folder)?;
         Ok(folder)
     }
@@ -58,8 +71,9 @@ impl Shared {
             None => false,
         };
         if !running {
-            let folder = Self::folder(&format!("{}/machine", self.name))?;
             let phone = self.phone()?;
+            let folder = phone.disk.with_file_name(MACHINE);
+            paths::create(&folder)?;
             let mut options = Options::new(&phone.image, &phone.disk, &folder)?;
             options
                 .arguments
@@ -90,7 +104,6 @@ impl Shared {
         let folder = Self::folder(name)?;
         let phone = self.phone()?;
         let disk = folder.join("disk.img");
-        let _ = fs::remove_file(&disk);
         phone.image.write_disk(&disk)?;
         Ok((alone(&phone.image, &disk, &folder)?, disk))
     }

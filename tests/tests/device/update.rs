@@ -38,12 +38,9 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
     releases.publish("0.2.0", &[], |_, _| Ok(()))?;
 
     let disk = folder.join("disk.img");
-    let _ = fs::remove_file(&disk);
-    let _ = fs::remove_file(folder.join("firmware-variables.fd"));
     phone.image.write_disk(&disk)?;
     // A stick with nothing on it yet.
     let stick = folder.join("stick.img");
-    let _ = fs::remove_file(&stick);
     fs::File::create(&stick)?.set_len(STICK)?;
     let mut options = Options::new(&phone.image, &disk, &folder)?;
     options.arguments.extend([

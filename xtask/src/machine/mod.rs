@@ -42,6 +42,9 @@ pub use self::{
 /// machine that tests run on.
 pub const LIMIT: Duration = Duration::from_secs(180);
 
+/// How much of the console log stands in an error.
+const LAST_LINES: usize = 12;
+
 /// Between two looks at something that has no event of its own.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -304,15 +307,19 @@ impl Machine {
             .map(drop)
     }
 
-    /// Says where to look for what went wrong: the logs, and a picture of this moment.
+    /// Says where to look for what went wrong, the logs and a picture of this moment, and what was said last:
+    /// whoever reads it may not have the machine on which it happened.
     pub fn evidence(&mut self, what: &str) -> String {
         let path = self.options.folder.join("failure.png");
         let picture = match self.picture().and_then(|picture| picture.save(&path)) {
             Ok(()) => path.display().to_string(),
             Err(error) => format!("none ({error:#})"),
         };
+        let log = self.serial_log();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n  ");
         format!(
-            "{what} (console log: {}; picture: {picture})",
+            "{what} (console log: {}; picture: {picture}); it ends with\n  {last}\n",
             self.serial_path().display()
         )
     }
