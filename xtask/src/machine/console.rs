@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 
 use super::lines::Lines;
 
@@ -97,6 +97,42 @@ impl Console {
         Ok(Answer { output, code })
     }
 
+    /// Runs `line`, which goes on, until it prints a line that `accept` is content with, and returns that. To leave
+    /// the console ends it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the device has not printed such a line within `limit`, and when the command ends before.
+    pub fn first(
+        &mut self,
+        line: &str,
+        limit: Duration,
+        accept: impl Fn(&str) -> bool,
+    ) -> Result<String> {
+        let deadline = Instant::now() + limit;
+        let mut lines = match self.lines.take() {
+            Some(lines) => Some(lines),
+            None => begin(&self.socket, deadline)?,
+        };
+        let late = || {
+            anyhow!(
+                "{line:?} has not printed what was waited for within {} s",
+                limit.as_secs()
+            )
+        };
+        let lines = lines.as_mut().ok_or_else(late)?;
+        lines.send(line)?;
+        while let Some(text) = lines.next(deadline)? {
+            if let Some(code) = exit_code(&text) {
+                bail!("{line:?} ended with {code} before it printed what was waited for");
+            }
+            if accept(&text) {
+                return Ok(text);
+            }
+        }
+        Err(late())
+    }
+
     /// Lets others connect: QEMU serves one at a time.
     pub fn disconnect(&mut self) {
         self.lines = None;
@@ -161,7 +197,11 @@ mod tests {
                 }
             );
         }
-        drop(console);
+        let first = console.first("three", Duration::from_secs(30), |text| {
+            text.contains("soon")
+        });
+        assert_eq!(first.unwrap(), "[exit soon]");
+        assert!(console.lines.is_none());
         device.join().unwrap();
     }
 }

@@ -16,7 +16,7 @@ fn main() {
     if let Err(error) = serve() {
         // Whatever there is for a console is the only place that is left.
         if let Ok(mut console) = OpenOptions::new().write(true).open("/dev/console") {
-            let _ = writeln!(console, "power-cut-writer: {error}");
+            let _ = writeln!(console, "power_cut_writer: {error}");
         }
     }
     // The end of process 1 makes the kernel panic, which ends the guest (`-no-reboot`, `panic=-1`).
