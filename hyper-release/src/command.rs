@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use release::repository::Standing;
 use release::wave::{ALL, Step, Wave};
 
+use crate::mirror::{self, Site};
 use crate::publish::{self, Change, Keys, OFFLINE_DAYS, in_days};
 use crate::{keys, make, verify};
 
@@ -111,12 +112,14 @@ enum Command {
         #[arg(long, default_value_t = publish::ONLINE_DAYS)]
         days: i64,
     },
-    /// Copy a repository for another site
+    /// Copy a repository for another site. What is there already stays, so this brings an older copy up to date
     Mirror {
         /// From this folder
         from: PathBuf,
-        /// To this one
-        to: PathBuf,
+        /// To this one; or to a store that speaks S3, as in `s3://BUCKET/FOLDER`. Who may write there stands in
+        /// the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, with AWS_REGION or, for a store
+        /// elsewhere, AWS_ENDPOINT
+        to: String,
     },
     /// Check every byte of a repository
     Verify {
@@ -231,7 +234,7 @@ async fn run(command: Command) -> Result<()> {
             days,
         } => publish::renew(&repository, root.as_deref(), &online_key, days).await?,
         Command::Mirror { from, to } => {
-            let copied = verify::mirror(&from, &to)?;
+            let copied = mirror::copy(&from, &Site::parse(&to)?).await?;
             println!("{:.1} MB copied", copied as f64 / 1e6);
         }
         Command::Verify {

@@ -10,7 +10,7 @@
 //! | `publish` | lets a channel have it, in waves or at once | the channel's, online |
 //! | `pause`, `resume`, `withdraw` | changes who may have it from now on | the channel's, online |
 //! | `renew` | makes the timestamp fresh again; this is what runs every day | online |
-//! | `mirror` | copies a repository | – |
+//! | `mirror` | copies a repository, to a folder or to an object store | – |
 //! | `verify` | checks every byte of one | – |
 //!
 //! What it promises: a repository is changed in such an order that whoever reads it meanwhile finds
@@ -23,6 +23,7 @@
 pub mod command;
 pub mod keys;
 pub mod make;
+pub mod mirror;
 pub mod publish;
 pub mod verify;
 

@@ -131,36 +131,3 @@ fn check(
     }
     Ok(())
 }
-
-/// Copies what another site needs to serve the same repository; what is there already stays.
-///
-/// # Errors
-///
-/// Fails when a file cannot be read or written.
-pub fn mirror(from: &Path, to: &Path) -> Result<u64> {
-    let mut copied = 0;
-    // In the order in which they are needed: whoever reads meanwhile finds what is named.
-    for folder in ["packs", "targets", "metadata"] {
-        let source = from.join(folder);
-        let mut names: Vec<_> = match fs::read_dir(&source) {
-            Ok(entries) => entries.flatten().map(|entry| entry.file_name()).collect(),
-            // A repository without a release has no packs.
-            Err(_) if folder != "metadata" => Vec::new(),
-            Err(error) => {
-                return Err(error).with_context(|| format!("listing {}", source.display()));
-            }
-        };
-        names.sort_by_key(|name| name == "timestamp.json");
-        for name in names {
-            let target = to.join(folder).join(&name);
-            if target.exists() && name != "timestamp.json" {
-                continue;
-            }
-            let path = source.join(&name);
-            let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            copied += bytes.len() as u64;
-            crate::make::write_new(&target, &bytes)?;
-        }
-    }
-    Ok(copied)
-}

@@ -5,6 +5,7 @@ mod common;
 use std::fs;
 
 use common::{World, image, run};
+use hyper_release::mirror::{self, Site};
 use hyper_release::publish::{self, Change, Keys, in_days};
 use hyper_release::{keys, make, verify};
 use release::repository::{Error, Standing};
@@ -285,12 +286,13 @@ fn a_damaged_pack_is_found_and_a_mirror_is_as_good_as_what_it_copies() {
         let world = World::new().await;
         world.publish("0.2.0", "stable").await;
         let mirror = world.path("mirror");
-        verify::mirror(&world.repository(), &mirror).unwrap();
+        let site = Site::Folder(mirror.clone());
+        mirror::copy(&world.repository(), &site).await.unwrap();
         verify::verify(&mirror, Some(&world.path("root-a.json")), false)
             .await
             .unwrap();
         assert_eq!(
-            verify::mirror(&world.repository(), &mirror).unwrap(),
+            mirror::copy(&world.repository(), &site).await.unwrap(),
             fs::metadata(world.metadata("timestamp.json"))
                 .unwrap()
                 .len(),
