@@ -5,13 +5,14 @@
 //! ([`logs`]), takes devices in ([`pairing`]) and carries calls ([`calls`]): of programs here to other
 //! devices, and of other devices to services here. What no grant allows or refuses it has the owner
 //! asked ([`asking`], [`questions`], [`grants`], [`settling`]); a device that is lost it tells so
-//! ([`loss`]). What is trusted, and why, is `lib/trust`'s; what this
+//! ([`loss`]). Devices that are apart meet at a relay of the owner's, where one is set ([`afar`]). What is trusted, and why, is `lib/trust`'s; what this
 //! crate adds to it, and what somebody on the network sees of it, stands in `PROTOCOL.md`.
 //!
 //! # What it promises
 //!
-//! - **Nobody outside of the home is contacted.** There is no relay, no server for names or addresses,
-//!   and no way to look a device up but what was heard on the links of this device.
+//! - **Nobody outside of the home is contacted**, but for the one relay that the owner has set, where
+//!   one is set. There is no server for addresses, and no way to look a device up but what was heard on
+//!   the links of this device.
 //! - **A device is its key.** Addresses, names and announcements are hints; who is at the other end is
 //!   proven by the connection, and what it may do is in the log.
 //! - **The device that serves decides**, by its own copy of the log, when a connection to an interface is
@@ -21,6 +22,7 @@
 //!   a stream in a second; streams at once; bytes that wait for a reader; the length of whatever is read
 //!   whole; the time that anything may take to be said. The bounds stand at the head of each module.
 
+pub mod afar;
 pub mod asking;
 pub mod bucket;
 pub mod calls;
@@ -29,6 +31,7 @@ pub mod grants;
 pub mod links;
 pub mod logs;
 pub mod loss;
+pub mod names;
 pub mod node;
 pub mod pairing;
 pub mod questions;
@@ -60,7 +63,7 @@ pub fn run() -> Result<()> {
         let data = folder("HYPER_DATA", "/data/mesh");
         let node = start(&mut server, &data, bus::folder(), model).await?;
         // It lives as long as the process; iroh would call its end an error.
-        std::mem::forget(node.endpoint.clone());
+        std::mem::forget(node.endpoint());
         Ok(server)
     })
 }
@@ -99,6 +102,8 @@ async fn begin(
     tokio::spawn(links::keep(Arc::clone(&node), heard));
     tokio::spawn(links::accept(Arc::clone(&node), Arc::clone(&pairing)));
     tokio::spawn(settling::follow(Arc::clone(&node)));
+    tokio::spawn(afar::follow(Arc::clone(&node)));
+    tokio::spawn(afar::knock(Arc::clone(&node)));
     server.serve(bus::family::interface(served::Family(Arc::clone(&node))));
     server.serve(bus::naming::interface(served::Family(Arc::clone(&node))));
     server.serve(bus::pairing::interface(served::Pairings {

@@ -29,11 +29,11 @@ use trust::identity::DeviceId;
 
 use crate::bucket::Bucket;
 use crate::discovery::Event;
-use crate::node::{Node, now};
+use crate::node::{Node, Reach, now};
 use crate::pairing::Pairing;
 use crate::transport::{self, Closing};
 use crate::wire::{self, Kind};
-use crate::{asking, calls, logs, loss, settling};
+use crate::{afar, asking, calls, logs, loss, settling};
 
 /// How long a connection may take to be made.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -84,7 +84,8 @@ impl Link {
         Use(Arc::clone(self))
     }
 
-    fn is_sound(&self) -> bool {
+    /// Whether it may be used for what is new.
+    pub fn is_sound(&self) -> bool {
         self.connection.close_reason().is_none() && !self.suspect.load(Ordering::Relaxed)
     }
 
@@ -165,7 +166,8 @@ async fn take(node: &Arc<Node>, event: Event) {
             for device in devices {
                 suspect(node, device);
             }
-            node.endpoint.network_change().await;
+            afar::note_networks_changed(node);
+            node.endpoint().network_change().await;
         }
     }
 }
@@ -204,10 +206,7 @@ fn wanted(node: &Node) -> Vec<DeviceId> {
     let own = node.id();
     let present: Vec<DeviceId> = {
         let state = node.state();
-        let present = state
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.present || peer.link.is_some());
+        let present = state.peers.iter().filter(|(_, peer)| peer.is_there());
         present.map(|(device, _)| *device).collect()
     };
     neighbours(own, present)
@@ -232,9 +231,9 @@ fn neighbours(own: DeviceId, mut ring: Vec<DeviceId>) -> Vec<DeviceId> {
 
 /// Connects to a device, unless there is a sound connection or somebody is at it.
 fn begin_connecting(node: &Arc<Node>, device: DeviceId) {
-    if !mark_dialling(node, device) {
+    let Some(dialling) = mark_dialling(node, device) else {
         return;
-    }
+    };
     let Some(heard) = node
         .state()
         .peers
@@ -280,7 +279,7 @@ fn begin_connecting(node: &Arc<Node>, device: DeviceId) {
             }
             delay = (delay * 2).clamp(Duration::from_secs(1), Duration::from_secs(30));
         }
-        unmark_dialling(&node, device);
+        drop(dialling);
     });
 }
 
@@ -291,19 +290,30 @@ fn heard(node: &Node, device: DeviceId) {
     }
 }
 
-fn mark_dialling(node: &Node, device: DeviceId) -> bool {
-    let mut state = node.state();
-    state.peers.get_mut(&device).is_some_and(|peer| {
-        let sound = peer.link.as_ref().is_some_and(|link| link.is_sound());
-        !sound && !std::mem::replace(&mut peer.dialling, true)
-    })
+/// Somebody is connecting to a device, as long as this is there.
+struct Dialling {
+    node: Arc<Node>,
+    device: DeviceId,
 }
 
-fn unmark_dialling(node: &Node, device: DeviceId) {
-    if let Some(peer) = node.state().peers.get_mut(&device) {
-        peer.dialling = false;
+impl Drop for Dialling {
+    fn drop(&mut self) {
+        if let Some(peer) = self.node.state().peers.get_mut(&self.device) {
+            peer.dialling = false;
+        }
+        self.node.changed();
     }
-    node.changed();
+}
+
+fn mark_dialling(node: &Arc<Node>, device: DeviceId) -> Option<Dialling> {
+    let mut state = node.state();
+    let peer = state.peers.get_mut(&device)?;
+    let sound = peer.link.as_ref().is_some_and(|link| link.is_sound());
+    let begun = !sound && !std::mem::replace(&mut peer.dialling, true);
+    begun.then(|| Dialling {
+        node: Arc::clone(node),
+        device,
+    })
 }
 
 fn is_sound(node: &Node, device: DeviceId) -> bool {
@@ -316,10 +326,18 @@ fn may_come(node: &Node, device: DeviceId) -> bool {
     node.state()
         .peers
         .get(&device)
-        .is_some_and(|peer| peer.present)
+        .is_some_and(|peer| peer.present || peer.afar)
 }
 
 async fn dial(node: &Arc<Node>, device: DeviceId) -> Result<Arc<Link>> {
+    let dialled = try_to_dial(node, device).await;
+    if dialled.is_err() {
+        afar::note_unreached(node, device);
+    }
+    dialled
+}
+
+async fn try_to_dial(node: &Arc<Node>, device: DeviceId) -> Result<Arc<Link>> {
     let addresses = {
         let state = node.state();
         let peer = state
@@ -328,11 +346,13 @@ async fn dial(node: &Arc<Node>, device: DeviceId) -> Result<Arc<Link>> {
             .context("it is not of the family")?;
         peer.addresses.clone()
     };
-    if addresses.is_empty() {
+    let Reach { endpoint, relay } = node.watch_reach().borrow().clone();
+    if addresses.is_empty() && relay.is_none() {
         bail!("it has not been heard on any network of this device");
     }
-    let address = transport::address(device, addresses)?;
-    let connecting = node.endpoint.connect(address, wire::ALPN);
+    // By both: a connection that can go by the relay too goes on when one of the two leaves the network.
+    let address = transport::address(device, addresses, relay)?;
+    let connecting = endpoint.connect(address, wire::ALPN);
     let connection = tokio::time::timeout(CONNECTING, connecting)
         .await
         .context("it does not answer")??;
@@ -360,10 +380,8 @@ pub async fn connect(node: &Arc<Node>, device: DeviceId) -> Result<Arc<Link>> {
         if let Some(link) = link.filter(|link| link.is_sound()) {
             return Ok(link);
         }
-        if !dialling && mark_dialling(node, device) {
-            let dialled = dial(node, device).await;
-            unmark_dialling(node, device);
-            return dialled;
+        if !dialling && let Some(_dialling) = mark_dialling(node, device) {
+            return dial(node, device).await;
         }
         let waited = tokio::time::timeout_at(deadline.into(), changes.changed()).await;
         waited.context("it does not answer")??;
@@ -379,11 +397,13 @@ fn adopt(node: &Arc<Node>, connection: Connection, device: DeviceId, dialled: bo
         streams: AtomicUsize::new(0),
         used: Mutex::new(Instant::now()),
     });
+    let relay = node.relay();
     let replaced = {
         let mut state = node.state();
         match state.peers.get_mut(&device) {
             Some(peer) => {
                 peer.last_seen = Some(now());
+                afar::note_reached(peer, relay.as_ref());
                 peer.link.replace(Arc::clone(&link))
             }
             None => None,
@@ -418,6 +438,7 @@ async fn serve(node: Arc<Node>, link: Arc<Link>, dialled: bool) {
         });
     }
     exchange.abort();
+    let relay = node.relay();
     {
         let mut state = node.state();
         if let Some(peer) = state.peers.get_mut(&link.device)
@@ -428,6 +449,7 @@ async fn serve(node: Arc<Node>, link: Arc<Link>, dialled: bool) {
         {
             peer.link = None;
             peer.last_seen = Some(now());
+            afar::note_ended(&node, peer, &link, relay.as_ref());
             // Whoever says that it has no use for us will say so again: until it announces itself
             // anew, or the log changes, there is nothing to try.
             if transport::was_closed_for(&link.connection, Closing::Stranger) {
@@ -478,7 +500,16 @@ fn end_unused(node: &Node) {
 pub async fn accept(node: Arc<Node>, pairing: Arc<Pairing>) {
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     let mut sources: HashMap<Option<IpAddr>, Bucket> = HashMap::new();
-    while let Some(incoming) = node.endpoint.accept().await {
+    let mut reaches = node.watch_reach();
+    loop {
+        let endpoint = reaches.borrow_and_update().endpoint.clone();
+        let incoming = tokio::select! {
+            Some(incoming) = endpoint.accept() => incoming,
+            changed = reaches.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+        };
         let source = match incoming.remote_addr() {
             IncomingAddr::Ip(address) => Some(address.ip()),
             _ => None,

@@ -135,8 +135,8 @@ pub fn begin_telling(node: &Arc<Node>, device: DeviceId, addresses: Vec<std::net
     let node = Arc::clone(node);
     tokio::spawn(async move {
         let told = async {
-            let address = transport::address(device, addresses)?;
-            let connection = node.endpoint.connect(address, wire::ALPN).await?;
+            let address = transport::address(device, addresses, None)?;
+            let connection = node.endpoint().connect(address, wire::ALPN).await?;
             tell(&node, &connection, device).await
         };
         let told = tokio::time::timeout(TELLING, told).await;

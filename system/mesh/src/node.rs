@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use iroh::Endpoint;
 use iroh::address_lookup::MemoryLookup;
+use iroh::{Endpoint, RelayUrl};
 use tokio::sync::{Notify, watch};
 use trust::family::{Family, Member, Policy};
 use trust::identity::{DeviceId, Identity, KeptIdentity};
@@ -22,6 +22,7 @@ use crate::discovery::Interest;
 use crate::discovery::label::DiscoveryKey;
 use crate::links::Link;
 use crate::loss::Loss;
+use crate::names;
 use crate::questions::Questions;
 use crate::spent::Spent;
 use crate::transport;
@@ -38,12 +39,30 @@ pub struct Peer {
     pub addresses: Vec<SocketAddr>,
     /// Whether it said so and has not taken it back.
     pub present: bool,
+    /// Whether it has answered by the relay, and nothing says that it is gone from there.
+    pub afar: bool,
     /// When it was last reached, in milliseconds since 1970.
     pub last_seen: Option<u64>,
     /// Whether somebody is connecting to it.
     pub dialling: bool,
     /// Tells whoever is that something was heard that makes it worth trying again at once.
     pub heard: Arc<Notify>,
+}
+
+impl Peer {
+    /// Whether it can be reached, as far as is known.
+    pub fn is_there(&self) -> bool {
+        self.present || self.afar || self.link.is_some()
+    }
+}
+
+/// How other devices are reached, and this one by them.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// Connections to others.
+    pub endpoint: Endpoint,
+    /// The relay at which devices meet that are apart; none where the owner has set none.
+    pub relay: Option<RelayUrl>,
 }
 
 /// What changes.
@@ -84,14 +103,15 @@ pub struct Node {
     pub identity: Identity,
     /// What it is called while nobody has called it anything else.
     pub model: String,
-    /// Its connections to others.
-    pub endpoint: Endpoint,
     /// The folder of the sockets of this device.
     pub bus: PathBuf,
     /// What waits for the owner's word on this device's screen.
     pub questions: Arc<Questions>,
     /// The devices for whose calls of this device the owner is being asked.
     pub askers: Arc<Askers>,
+    /// Says that a connection has ended which nobody had ended.
+    pub link_lost: Notify,
+    reach: watch::Sender<Reach>,
     lookup: MemoryLookup,
     log_file: PathBuf,
     state: Mutex<State>,
@@ -189,14 +209,19 @@ impl Node {
             loss.clear()?;
         }
         let lookup = MemoryLookup::new();
-        let endpoint = transport::bind(&identity, lookup.clone()).await?;
+        let names = names::resolver(bus.clone());
+        let endpoint = transport::bind(&identity, lookup.clone(), None, names).await?;
         let node = Arc::new(Self {
             identity,
             model,
-            endpoint,
             bus,
             questions: Questions::new(),
             askers: Arc::default(),
+            link_lost: Notify::new(),
+            reach: watch::Sender::new(Reach {
+                endpoint,
+                relay: None,
+            }),
             lookup,
             log_file,
             state: Mutex::new(State {
@@ -222,6 +247,39 @@ impl Node {
     /// The key of this device.
     pub fn id(&self) -> DeviceId {
         self.identity.id()
+    }
+
+    /// What connects it to others, for now: with another relay it is another one.
+    pub fn endpoint(&self) -> Endpoint {
+        self.reach.borrow().endpoint.clone()
+    }
+
+    /// The relay that is used.
+    pub fn relay(&self) -> Option<RelayUrl> {
+        self.reach.borrow().relay.clone()
+    }
+
+    /// Hears of each change of both.
+    pub fn watch_reach(&self) -> watch::Receiver<Reach> {
+        self.reach.subscribe()
+    }
+
+    /// Another endpoint of this device, which uses this relay or none.
+    pub async fn bind(&self, relay: Option<&RelayUrl>) -> Result<Endpoint> {
+        let names = names::resolver(self.bus.clone());
+        transport::bind(&self.identity, self.lookup.clone(), relay, names).await
+    }
+
+    /// Reaches others otherwise from now on. What it was before is answered, to be closed.
+    pub fn reach_by(&self, reach: Reach) -> Reach {
+        let before = self.reach.send_replace(reach);
+        for peer in self.state().peers.values_mut() {
+            peer.afar = false;
+        }
+        // The others are told at which ports.
+        self.take_family();
+        self.changed();
+        before
     }
 
     /// What changes, for a moment.
@@ -278,10 +336,7 @@ impl Node {
     /// The other devices that are there, or connected.
     pub fn reachable(&self) -> Vec<DeviceId> {
         let state = self.state();
-        let there = state
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.present || peer.link.is_some());
+        let there = state.peers.iter().filter(|(_, peer)| peer.is_there());
         there.map(|(device, _)| *device).collect()
     }
 
@@ -580,7 +635,7 @@ impl Node {
                 .map(DiscoveryKey)
                 .collect()
         });
-        let ports = transport::ports(&self.endpoint);
+        let ports = transport::ports(&self.endpoint());
         self.look(|interest| {
             interest.own = *own.as_bytes();
             interest.keys = keys;
@@ -593,7 +648,7 @@ impl Node {
 
     /// Notes where a device says to be. Whether it was known elsewhere, and there not at all.
     pub fn note_addresses(&self, device: DeviceId, addresses: Vec<SocketAddr>) -> bool {
-        if let Ok(address) = transport::address(device, addresses.iter().copied()) {
+        if let Ok(address) = transport::address(device, addresses.iter().copied(), None) {
             self.lookup.set_endpoint_info(address);
         }
         let mut state = self.state();

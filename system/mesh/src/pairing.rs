@@ -223,8 +223,9 @@ impl Pairing {
         let (this, secret) = (Arc::clone(self), secret.to_owned());
         tokio::spawn(async move {
             let run = async {
-                let address = transport::address(device, addresses.iter().copied())?;
-                let connecting = this.node.endpoint.connect(address, wire::PAIRING_ALPN);
+                let address = transport::address(device, addresses.iter().copied(), None)?;
+                let endpoint = this.node.endpoint();
+                let connecting = endpoint.connect(address, wire::PAIRING_ALPN);
                 let connection = tokio::time::timeout(CONNECTING, connecting)
                     .await
                     .context("it does not answer")?

@@ -9,7 +9,7 @@ use bus::{Caller, Outgoing};
 use futures::stream;
 use trust::identity::DeviceId;
 
-use crate::node::Node;
+use crate::node::{Node, Peer};
 use crate::pairing::Pairing;
 
 /// Answers for the family.
@@ -34,7 +34,6 @@ impl Family {
             .map(|member| {
                 let here = member.device == own;
                 let peer = state.peers.get(&member.device);
-                let linked = peer.is_some_and(|peer| peer.link.is_some());
                 Device {
                     id: member.device.to_string(),
                     name: state.called(member).to_owned(),
@@ -44,7 +43,7 @@ impl Family {
                         trust::log::Role::Guest => Role::Guest,
                     },
                     here,
-                    online: here || linked || peer.is_some_and(|peer| peer.present),
+                    online: here || peer.is_some_and(Peer::is_there),
                     last_seen: peer.and_then(|peer| peer.last_seen),
                 }
             })

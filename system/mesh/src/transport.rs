@@ -1,15 +1,20 @@
 //! The endpoint: QUIC between devices, each end proven by its key.
 //!
-//! iroh does this. What it could do beside, asking servers elsewhere, is not configured: no relay, no
-//! DNS, no other way to look an address up than what [discovery](crate::discovery) has heard.
+//! iroh does this. What it could do beside, asking servers elsewhere, is not configured: no DNS, no
+//! other way to look an address up than what [discovery](crate::discovery) has heard, and no relay but
+//! the one that the owner has set ([`afar`](crate::afar)), and nothing is asked of that one but to relay.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use iroh::address_lookup::MemoryLookup;
-use iroh::endpoint::{Connection, QuicTransportConfig, VarInt, presets};
-use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, SecretKey, TransportAddr};
+use iroh::dns::DnsResolver;
+use iroh::endpoint::{Connection, PortmapperConfig, QuicTransportConfig, VarInt, presets};
+use iroh::{
+    Endpoint, EndpointAddr, EndpointId, NetReportConfig, RelayConfig, RelayMap, RelayMode,
+    RelayUrl, SecretKey, TransportAddr,
+};
 use trust::identity::{DeviceId, Identity};
 
 use crate::wire;
@@ -52,8 +57,13 @@ pub fn was_closed_for(connection: &Connection, why: Closing) -> bool {
     )
 }
 
-/// Makes the endpoint of a device.
-pub async fn bind(identity: &Identity, lookup: MemoryLookup) -> Result<Endpoint> {
+/// Makes the endpoint of a device, which uses this relay or none. `names` resolves the relay's name.
+pub async fn bind(
+    identity: &Identity,
+    lookup: MemoryLookup,
+    relay: Option<&RelayUrl>,
+    names: DnsResolver,
+) -> Result<Endpoint> {
     let config = QuicTransportConfig::builder()
         .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
@@ -63,9 +73,20 @@ pub async fn bind(identity: &Identity, lookup: MemoryLookup) -> Result<Endpoint>
         .send_window(CONNECTION_WINDOW.into())
         .initial_rtt(Duration::from_millis(50))
         .build();
+    let relay_mode = match relay {
+        // Without its QUIC, by which it would tell this device its address.
+        Some(relay) => RelayMode::Custom(RelayMap::from(RelayConfig::new(relay.clone(), None))),
+        None => RelayMode::Disabled,
+    };
+    // That the relay answers is asked, for only then is it used; no more than that.
+    let mut report = NetReportConfig::minimal();
+    report.https_probes = true;
     Endpoint::builder(presets::Minimal)
         .secret_key(SecretKey::from_bytes(&identity.secret()))
-        .relay_mode(RelayMode::Disabled)
+        .relay_mode(relay_mode)
+        .net_report_config(report)
+        .portmapper_config(PortmapperConfig::Disabled)
+        .dns_resolver(names)
         .clear_address_lookup()
         .address_lookup(lookup)
         .transport_config(config)
@@ -87,14 +108,16 @@ pub fn ports(endpoint: &Endpoint) -> (Option<u16>, Option<u16>) {
     (port(false), port(true))
 }
 
-/// A device's address to dial.
+/// A device's address to dial: where it said to be, and the relay where it may be found.
 pub fn address(
     device: DeviceId,
     addresses: impl IntoIterator<Item = SocketAddr>,
+    relay: Option<RelayUrl>,
 ) -> Result<EndpointAddr> {
     let id = EndpointId::from_bytes(device.as_bytes()).context("a device's key")?;
     let addresses = addresses.into_iter().map(TransportAddr::Ip);
-    Ok(EndpointAddr::from_parts(id, addresses))
+    let relay = relay.map(TransportAddr::Relay);
+    Ok(EndpointAddr::from_parts(id, addresses.chain(relay)))
 }
 
 /// Which device the other end of a connection has proven to be.

@@ -39,9 +39,9 @@ const KINDS: [Kind; 6] = [
 /// Where a device takes connections.
 fn whereabouts(device: &Device) -> EndpointAddr {
     let (node, _) = device.mesh.as_ref().unwrap();
-    let (port, _) = transport::ports(&node.endpoint);
+    let (port, _) = transport::ports(&node.endpoint());
     let at = SocketAddr::new(address(device), port.unwrap());
-    transport::address(node.id(), [at]).unwrap()
+    transport::address(node.id(), [at], None).unwrap()
 }
 
 /// Does something beside the mesh of a device, with its key and its sockets.
@@ -50,7 +50,7 @@ async fn beside<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
     work: impl FnOnce(Endpoint) -> F,
 ) -> T {
     let (node, runtime) = device.mesh.as_ref().unwrap();
-    runtime.spawn(work(node.endpoint.clone())).await.unwrap()
+    runtime.spawn(work(node.endpoint())).await.unwrap()
 }
 
 /// Opens a stream for something and says what is said then. Whether anything is said in answer.

@@ -32,6 +32,7 @@
 pub mod edition;
 pub mod keeper;
 pub mod registry;
+mod relay;
 mod served;
 pub mod values;
 

@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 use crate::edition::Edition;
+use crate::relay;
 
 /// The value of a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +78,8 @@ enum Rule {
     Hosts,
     /// Addresses of web servers.
     Mirrors,
+    /// The address of a relay, or nothing.
+    Relay,
 }
 
 /// Every setting, in the order of keys.
@@ -251,6 +254,16 @@ fn table(zones: PathBuf) -> Vec<Definition> {
                 "What this device is called.",
             )
         },
+        Definition {
+            rule: Rule::Relay,
+            ..person(setting(
+                "family.relay",
+                Text(253),
+                text(""),
+                "The relay of your own by which your devices reach each other when they are apart, by \
+                 address, such as `https://relay.example:3340`; empty asks nobody outside of your home.",
+            ))
+        },
         setting(
             "update.channel",
             Choice(words(&["stable", "beta", "nightly"])),
@@ -367,6 +380,12 @@ impl Rule {
                     )),
                 }
             }),
+            (Rule::Relay, Value::Text(text)) if !text.is_empty() && !relay::is_address(text) => {
+                Err(format!(
+                    "`{text}` is no address of a relay such as `https://relay.example:3340`, or \
+                     `http://192.168.1.20:3340` where there is no certificate"
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -534,6 +553,8 @@ mod tests {
             assert!(refusal("time.zone", Value::Text(zone.into())).contains("time zone"));
         }
         refusal("time.servers", Value::Texts(vec!["a b".into()]));
+        let relay = refusal("family.relay", Value::Text("relay".into()));
+        assert!(relay.contains("https://relay.example:3340"), "{relay}");
         refusal("time.servers", Value::Texts(vec!["a".into(); 17]));
     }
 
