@@ -78,6 +78,8 @@ pub struct Preferences {
     pub channel: usize,
     /// `update.mirrors`
     pub mirrors: Vec<String>,
+    /// `family.relay`
+    pub relay: String,
 }
 
 impl Default for Preferences {
@@ -100,6 +102,7 @@ impl Default for Preferences {
             automatic: 2,
             channel: 0,
             mirrors: Vec::new(),
+            relay: String::new(),
         }
     }
 }
@@ -139,6 +142,7 @@ impl Preferences {
             ("update.automatic", Value::Text(word)) => place(&AUTOMATIC, word, &mut self.automatic),
             ("update.channel", Value::Text(word)) => place(&CHANNELS, word, &mut self.channel),
             ("update.mirrors", Value::Texts(mirrors)) => self.mirrors.clone_from(mirrors),
+            ("family.relay", Value::Text(relay)) => self.relay.clone_from(relay),
             _ => {}
         }
     }

@@ -183,6 +183,7 @@ impl Scene {
         global.set_automatic(preferences.automatic as i32);
         global.set_channel(preferences.channel as i32);
         global.set_mirrors(preferences.mirrors.join(" ").into());
+        global.set_relay(preferences.relay.as_str().into());
         self.0
             .window
             .global::<ui::Navigation<'_>>()

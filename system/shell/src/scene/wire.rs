@@ -261,6 +261,10 @@ impl Scene {
             handle.set("update.mirrors", Value::Texts(listed(&text)));
         });
         let handle = scene.clone();
+        global.on_set_relay(move |text| {
+            handle.set("family.relay", Value::Text(text.trim().to_owned()));
+        });
+        let handle = scene.clone();
         global
             .on_set_automatic(move |place| handle.set("update.automatic", word(&AUTOMATIC, place)));
         let handle = scene.clone();
