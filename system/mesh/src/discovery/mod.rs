@@ -219,6 +219,10 @@ impl Discovery {
             }
         }
         if changed {
+            // What was heard on the links that stay is in doubt too.
+            for spot in self.spots.values_mut() {
+                spot.due.push((Instant::now(), true));
+            }
             let _ = self.events.send(Event::LinksChanged).await;
         }
     }
