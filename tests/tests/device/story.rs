@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// The middle of the screen's lower half, and a place far above it: a swipe up.
-const LOW: Place = (180.0, 700.0);
-const HIGH: Place = (180.0, 200.0);
+pub const LOW: Place = (180.0, 700.0);
+pub const HIGH: Place = (180.0, 200.0);
 
 /// The apps of the home screen.
 const APPS: [(&str, Place); 5] = [
@@ -43,7 +43,7 @@ const ROWS: [(&str, Place); 6] = [
     ("settings/time", (150.0, 722.0)),
 ];
 
-const SETTINGS: Place = DOCK[0].1;
+pub const SETTINGS: Place = DOCK[0].1;
 const DISPLAY: Place = APPS[0].1;
 const LANGUAGE: Place = APPS[1].1;
 
@@ -64,22 +64,22 @@ const POWER: Place = (316.0, 68.0);
 const CANCEL: Place = (180.0, 748.0);
 
 /// The field at the top of Settings, what it finds first, and the cross that empties it.
-const SEARCH: Place = (180.0, 176.0);
+pub const SEARCH: Place = (180.0, 176.0);
 const FOUND: Place = (150.0, 256.0);
-const EMPTY: Place = (316.0, 176.0);
+pub const EMPTY: Place = (316.0, 176.0);
 
 /// "Clear" in the notification shade.
-const CLEAR: Place = (300.0, 68.0);
+pub const CLEAR: Place = (300.0, 68.0);
 
 /// What is pulled from the top.
 const CENTRE: (Place, Place) = ((300.0, 8.0), (300.0, 560.0));
-const SHADE: (Place, Place) = ((60.0, 8.0), (60.0, 560.0));
+pub const SHADE: (Place, Place) = ((60.0, 8.0), (60.0, 560.0));
 
 /// How long the device is left alone.
 const ALONE: Duration = Duration::from_secs(10);
 
 /// Awake until told otherwise, on the home screen.
-fn begin(walk: &mut Walk<'_>) -> Result<()> {
+pub fn begin(walk: &mut Walk<'_>) -> Result<()> {
     let machine = walk.machine();
     machine.hyper("settings set display.screen-off-after 0")?;
     machine.hyper("call screen.power true")?;

@@ -97,6 +97,23 @@ impl<'a> Walk<'a> {
         })
     }
 
+    /// Touches a place until another device shows `page`.
+    pub fn tap_until_there(&mut self, at: Place, other: &mut Machine, page: &str) -> Result<()> {
+        let quoted = format!("\"{page}\"");
+        self.touch(at)?;
+        let mut touched = Instant::now();
+        other.wait_for(page, |other| {
+            if other.hyper("call screen.status")?.contains(&quoted) {
+                return Ok(Some(()));
+            }
+            if touched.elapsed() > AGAIN {
+                self.touch(at)?;
+                touched = Instant::now();
+            }
+            Ok(None)
+        })
+    }
+
     /// Touches a place.
     pub fn touch(&mut self, (x, y): Place) -> Result<()> {
         let at = self.machine.logical(x, y);
