@@ -72,6 +72,10 @@ pub async fn bind(
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
         .send_window(CONNECTION_WINDOW.into())
         .initial_rtt(Duration::from_millis(50))
+        // Not every network card can cut a batch into datagrams. iroh 1.4.1 asks whether it can when a connection
+        // is made, and goes on sending batches when the first has been refused: whatever is larger than a datagram
+        // is then lost, again and again, until the connection is given up.
+        .enable_segmentation_offload(false)
         .build();
     let relay_mode = match relay {
         // Without its QUIC, by which it would tell this device its address.

@@ -55,8 +55,7 @@ const COPY: Place = (312.0, 590.0);
 pub fn two_devices_become_one_family_and_act_as_one(phone: &mut Shared) -> Result<()> {
     let network = SharedNetwork::start(2)?;
     let mut ports = network.ports().map(Network::Shared);
-    // One processor each: with two each on a computer of two, a machine was seen to sleep through its timers until
-    // a key was pressed.
+    // One processor each: the computer that runs both may have but two.
     let (mut options, _) = phone.own("family-phone")?;
     options.network = ports.next().context("a port for the phone")?;
     options.processors = 1;

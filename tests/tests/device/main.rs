@@ -172,8 +172,7 @@ const ON_THEIR_OWN: &[Check] = &[
     ),
 ];
 
-/// Checks that only `cargo xtask soak` asks for, and whoever names them. The network between two emulated machines
-/// was seen to stand still for half a minute while a large picture passes, which no person waits for.
+/// Checks that only `cargo xtask soak` asks for, and whoever names them: they keep two machines busy.
 const AT_LENGTH: &[Check] = &[(
     "two_devices_become_one_family_and_act_as_one",
     family::two_devices_become_one_family_and_act_as_one,
