@@ -1182,6 +1182,14 @@ fn text_is_typed_on_the_screen_s_own_keyboard() {
     phone.picture("search");
     use slint::Model as _;
     assert_eq!(search.get_found().row_data(0).unwrap().room, "zone");
+    let navigation = phone.scene.window().global::<ui::Navigation<'_>>();
+    phone.go("zone");
+    navigation.invoke_back();
+    phone.screen.settle();
+    assert_eq!(search.get_text(), "zone", "it is gone on with");
+    navigation.invoke_back();
+    phone.screen.settle();
+    assert_eq!(search.get_text(), "", "it is left");
 }
 
 #[test]

@@ -138,6 +138,11 @@ impl Scene {
         global.set_centre(navigation.shown(Panel::Centre));
         global.set_shade(navigation.shown(Panel::Shade));
         let (page, under) = navigation.rooms();
+        if page.is_empty() {
+            // Who comes back to Settings from the home screen begins anew.
+            let search = self.0.window.global::<ui::Search<'_>>();
+            search.set_text("".into());
+        }
         global.set_page(page.into());
         global.set_under(under.into());
         global.set_page_shown(navigation.shown(Panel::Page));
