@@ -4,6 +4,8 @@
 //! The console is asked what a screen cannot say, and makes what another program would: a file, and a
 //! notification.
 
+use std::time::Instant;
+
 use anyhow::{Context as _, Result, ensure};
 use xtask::{
     image,
@@ -16,7 +18,7 @@ use xtask::{
 use crate::{
     shared::Shared,
     story::{self, CLEAR, EMPTY, HIGH, LOW, SEARCH, SETTINGS, SHADE},
-    walk::{BACK, Place, Walk},
+    walk::{AGAIN, BACK, Place, Walk},
 };
 
 /// Devices, in Settings.
@@ -42,7 +44,7 @@ const HOME_KEY: Place = (180.0, 456.0);
 const ITS_DISPLAY: Place = (105.0, 427.0);
 const END: Place = (300.0, 764.0);
 
-/// The status row of the phone, in pixels.
+/// The status row of either, in pixels.
 const STATUS: usize = 50;
 
 /// A file to be sent, and what sends it.
@@ -117,9 +119,28 @@ fn choose(television: &mut Walk<'_>, steps: usize, page: &str) -> Result<()> {
 /// Goes to what is chosen after so many steps, and presses it.
 fn press(television: &mut Walk<'_>, steps: usize) -> Result<()> {
     for _ in 0..steps {
-        television.machine().key("down")?;
+        move_on(television)?;
     }
     television.machine().key("ret")
+}
+
+/// Presses a key and waits until what is chosen is seen to be another. A key that comes while a page is still on
+/// its way means nothing there, and is pressed again, as a person does.
+fn move_on(television: &mut Walk<'_>) -> Result<()> {
+    let before = television.rest()?;
+    let machine = television.machine();
+    machine.key("down")?;
+    let mut pressed = Instant::now();
+    machine.wait_for("another thing to be chosen", |machine| {
+        if below_the_status(&machine.picture()?) != below_the_status(&before) {
+            return Ok(Some(()));
+        }
+        if pressed.elapsed() > AGAIN {
+            machine.key("down")?;
+            pressed = Instant::now();
+        }
+        Ok(None)
+    })
 }
 
 /// The digits that a device shows, to be compared.
@@ -253,8 +274,8 @@ fn has_what_was_copied<'a>(phone: &mut Walk<'a>, television: &mut Walk<'a>) -> R
     television.arrive("home")?;
     begin(television)?;
     choose(television, 10, "settings")?;
+    move_on(television)?;
     let machine = television.machine();
-    machine.key("down")?;
     machine.set_key("ctrl", true)?;
     machine.key("v")?;
     machine.set_key("ctrl", false)?;

@@ -20,7 +20,7 @@ const STILL: Duration = Duration::from_millis(300);
 
 /// When a person touches again what did nothing. On a computer that is short of time a page can look
 /// still although it is on its way, and then the finger catches it.
-const AGAIN: Duration = Duration::from_secs(20);
+pub const AGAIN: Duration = Duration::from_secs(20);
 
 /// A place in logical pixels, from the top left of a phone of 360 × 800.
 pub type Place = (f64, f64);
