@@ -159,6 +159,7 @@ struct Place {
 pub fn execute() -> Result<()> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
         .build()
         .context("starting")?;
     runtime.block_on(run(arguments.command))

@@ -151,6 +151,7 @@ pub fn image(folder: &Path, version: &str, development: bool) -> Image {
 /// Runs a test to its end.
 pub fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread()
+        .enable_all()
         .build()
         .unwrap()
         .block_on(test);
