@@ -333,7 +333,9 @@ impl Function {
                 use wasm_wave::wasm::WasmValue as _;
                 return Ok(Value::make_string(given.into()));
             }
-            wasm_wave::from_str(&parameter.kind, given).map_err(|error| Problem::Argument {
+            // A comment that ends with its two slashes makes wasm-wave 0.263 panic; what ends a line is passed over.
+            let line = format!("{given}\n");
+            wasm_wave::from_str(&parameter.kind, &line).map_err(|error| Problem::Argument {
                 function: format!("{}.{}", self.interface, self.name),
                 name: parameter.name.clone(),
                 written: parameter.written.clone(),
@@ -462,6 +464,8 @@ mod tests {
         assert!(says("settings").contains("interface.function"));
 
         let set = api.function("settings.set").unwrap();
+        set.arguments(&["appearance.accent", r#"text("ember") //"#])
+            .unwrap();
         let none: [&str; 0] = [];
         assert!(
             set.arguments(&none)
