@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
-use store::{Beginning, Store, Version};
+use store::Store;
 use tokio::sync::OnceCell;
 
 pub use confirm::{Check, Checks};
@@ -123,16 +123,7 @@ struct Note {
     trial: Option<Trial>,
 }
 
-impl Version for Note {
-    const NUMBER: u32 = 1;
-    type Previous = Beginning;
-    fn up(previous: Beginning, _: Option<Self>) -> Self {
-        match previous {}
-    }
-    fn down(&self) -> Option<Beginning> {
-        None
-    }
-}
+store::first_version!(Note);
 
 /// How things stand.
 #[derive(Clone, Debug, PartialEq, Eq)]

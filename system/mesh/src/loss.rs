@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use serde::{Deserialize, Serialize};
-use store::{Beginning, Store, Version};
+use store::Store;
 use trust::identity::DeviceId;
 use trust::log::{Entry, FamilyId, MAX_ENTRY_BYTES};
 
@@ -36,18 +36,7 @@ struct Kept {
     by: String,
 }
 
-impl Version for Kept {
-    const NUMBER: u32 = 1;
-    type Previous = Beginning;
-
-    fn up(previous: Beginning, _: Option<Self>) -> Self {
-        match previous {}
-    }
-
-    fn down(&self) -> Option<Beginning> {
-        None
-    }
-}
+store::first_version!(Kept);
 
 /// What this device knows of its own loss, with the file that keeps it.
 #[derive(Debug)]

@@ -40,6 +40,21 @@ impl Names {
         Vec::new()
     }
 
+    /// The addresses of one kind, by this device's own service, or else by what is asked `elsewhere`.
+    async fn lookup<T: Send + 'static, I: Iterator<Item = IpAddr>>(
+        &self,
+        host: &str,
+        kind: impl Fn(IpAddr) -> Option<T>,
+        elsewhere: impl Future<Output = Result<I, DnsError>>,
+    ) -> Result<BoxIter<T>, DnsError> {
+        let addresses = self.addresses(host).await;
+        let found = match addresses.is_empty() {
+            false => addresses.into_iter().filter_map(kind).collect(),
+            true => elsewhere.await?.filter_map(kind).collect(),
+        };
+        Ok(each(found))
+    }
+
     /// That of the system below a layer. A device has none, and this one then asks nobody.
     fn system() -> DnsResolver {
         DnsResolver::builder()
@@ -61,12 +76,9 @@ impl Resolver for Names {
                 IpAddr::V4(address) => Some(address),
                 IpAddr::V6(_) => None,
             };
-            let addresses = this.addresses(&host).await;
-            if !addresses.is_empty() {
-                return Ok(each(addresses.into_iter().filter_map(four).collect()));
-            }
-            let found = Self::system().lookup_ipv4(host, RESOLVING).await?;
-            Ok(each(found.filter_map(four).collect()))
+            let system = Self::system();
+            let elsewhere = system.lookup_ipv4(host.as_str(), RESOLVING);
+            this.lookup(&host, four, elsewhere).await
         })
     }
 
@@ -77,12 +89,9 @@ impl Resolver for Names {
                 IpAddr::V6(address) => Some(address),
                 IpAddr::V4(_) => None,
             };
-            let addresses = this.addresses(&host).await;
-            if !addresses.is_empty() {
-                return Ok(each(addresses.into_iter().filter_map(six).collect()));
-            }
-            let found = Self::system().lookup_ipv6(host, RESOLVING).await?;
-            Ok(each(found.filter_map(six).collect()))
+            let system = Self::system();
+            let elsewhere = system.lookup_ipv6(host.as_str(), RESOLVING);
+            this.lookup(&host, six, elsewhere).await
         })
     }
 

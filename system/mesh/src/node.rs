@@ -15,7 +15,7 @@ use iroh::{Endpoint, RelayUrl};
 use tokio::sync::{Notify, watch};
 use trust::family::{Family, Member, Policy};
 use trust::identity::{DeviceId, Identity, KeptIdentity};
-use trust::log::{Action, EntryId, Grant, KeptLog, Log, Role, Until};
+use trust::log::{Action, Entry, EntryId, Grant, KeptLog, Log, Role, Until};
 
 use crate::asking::Askers;
 use crate::discovery::Interest;
@@ -93,6 +93,16 @@ impl State {
     /// What a member is called.
     pub fn called<'a>(&'a self, member: &'a Member) -> &'a str {
         self.names.get(&member.device).unwrap_or(&member.name)
+    }
+
+    /// Notes durably that this device is lost, by the entry that says so.
+    fn note_loss(&mut self, entry: Entry) -> Result<()> {
+        let family = self.log.as_ref().map(|log| log.log().family());
+        let author = family
+            .as_ref()
+            .and_then(|family| family.member(entry.author()));
+        let by = author.map_or_else(String::new, |author| self.called(author).to_owned());
+        self.loss.note(entry, by)
     }
 }
 
@@ -459,10 +469,7 @@ impl Node {
         let mut state = self.state();
         let log = state.log.as_ref().context("this device has no family")?;
         let entry = log.log().believe_loss(own, entry, shower)?;
-        let family = log.log().family();
-        let author = family.member(entry.author());
-        let by = author.map_or_else(String::new, |author| state.called(author).to_owned());
-        state.loss.note(entry, by)?;
+        state.note_loss(entry)?;
         tracing::warn!("the owner has marked this device as lost");
         Ok(())
     }
@@ -482,10 +489,7 @@ impl Node {
         let Some(entry) = log.log().loss_of(self.id()).cloned() else {
             return;
         };
-        let family = log.log().family();
-        let author = family.member(entry.author());
-        let by = author.map_or_else(String::new, |author| state.called(author).to_owned());
-        if let Err(error) = state.loss.note(entry, by) {
+        if let Err(error) = state.note_loss(entry) {
             tracing::error!("{error:#}");
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
-use store::{Beginning, Store, Version};
+use store::Store;
 use trust::log::EntryId;
 
 /// So many are kept; the log's own limit on entries keeps them far below.
@@ -18,18 +18,7 @@ struct Kept {
     grants: BTreeSet<String>,
 }
 
-impl Version for Kept {
-    const NUMBER: u32 = 1;
-    type Previous = Beginning;
-
-    fn up(previous: Beginning, _: Option<Self>) -> Self {
-        match previous {}
-    }
-
-    fn down(&self) -> Option<Beginning> {
-        None
-    }
-}
+store::first_version!(Kept);
 
 /// The grants that were used, with the file that keeps them.
 #[derive(Debug)]

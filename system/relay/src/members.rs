@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bus::family::Device;
 use bus::{Address, Client};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use futures::StreamExt as _;
 use iroh_base::EndpointId;
 use iroh_relay::server::{Access, AccessControl, ClientRequest, ConnectionId, RelayService};
@@ -172,14 +173,8 @@ fn keys(devices: &[Device]) -> HashSet<Key> {
 
 /// The bytes of an id.
 fn key(id: &str) -> Option<Key> {
-    if id.len() != 64 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut key = Key::default();
-    for (byte, digits) in key.iter_mut().zip(id.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(key)
+    let bytes = HEXLOWER_PERMISSIVE.decode(id.as_bytes()).ok()?;
+    bytes.try_into().ok()
 }
 
 fn send_away(members: &Members, service: &RelayService) {

@@ -1,99 +1,52 @@
 //! The relay's program by itself, on the loopback, without a mesh to ask.
 
+mod program;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use iroh::endpoint::presets;
 use iroh::tls::CaTlsConfig;
-use iroh::{Endpoint, RelayMode, RelayUrl, Watcher as _};
+use program::{Program, refusal};
 
 /// Generous: what a test waits for comes within seconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-struct Program(Child);
-
-impl Program {
-    /// Starts it on a port of the loopback that is free, which is answered.
-    fn start(folder: &Path, arguments: &[&str]) -> (Self, SocketAddr) {
-        let mut child = Command::new(program())
-            .args(["--listen", "127.0.0.1:0", "--bus"])
-            .arg(folder)
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("starting the relay");
-        let mut log = BufReader::new(child.stderr.take().expect("its log")).lines();
-        let program = Self(child);
-        let address = log
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| {
-                let (_, rest) = line.split_once("awaited at ")?;
-                rest.split_once(' ')?.0.parse().ok()
-            })
-            .expect("it says where it listens");
-        // Somebody has to read what else it says.
-        std::thread::spawn(move || log.for_each(drop));
-        (program, address)
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Where cargo puts the program; the variable in which it says so has a name that no shell passes on.
-fn program() -> PathBuf {
-    let test = std::env::current_exe().expect("this program");
-    let folder = test.parent().and_then(Path::parent);
-    folder
-        .expect("the folder of what is built")
-        .join("hyper-relay")
-}
-
-/// What the relay answers to a device, which is no member of anything.
-fn refusal(url: &str, authorities: CaTlsConfig) -> String {
-    let relay: RelayUrl = url.parse().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let device = Endpoint::builder(presets::Minimal)
-            .relay_mode(RelayMode::custom([relay]))
-            .ca_tls_config(authorities)
-            .bind()
-            .await
-            .unwrap();
-        let mut status = device.home_relay_status();
-        let refused = tokio::time::timeout(PATIENCE, async {
-            loop {
-                for relay in status.get() {
-                    assert!(!relay.is_connected(), "somebody is let in");
-                    if let Some(reason) = relay.auth_denied_reason() {
-                        return reason.to_owned();
-                    }
-                }
-                status.updated().await.unwrap();
-            }
-        });
-        let reason = refused.await.expect("an answer of the relay");
-        device.close().await;
-        reason
-    })
+/// Starts it on a port of the loopback that is free, which is answered.
+fn start(folder: &Path, arguments: &[&str]) -> (Program, SocketAddr) {
+    let mut child = Command::new(Program::path())
+        .args(["--listen", "127.0.0.1:0", "--bus"])
+        .arg(folder)
+        .args(arguments)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starting the relay");
+    let mut log = BufReader::new(child.stderr.take().expect("its log")).lines();
+    let program = Program(child);
+    let address = log
+        .by_ref()
+        .map_while(Result::ok)
+        .find_map(|line| {
+            let (_, rest) = line.split_once("awaited at ")?;
+            rest.split_once(' ')?.0.parse().ok()
+        })
+        .expect("it says where it listens");
+    // Somebody has to read what else it says.
+    std::thread::spawn(move || log.for_each(drop));
+    (program, address)
 }
 
 #[test]
 fn without_a_mesh_nobody_is_let_in() {
     let folder = tempfile::tempdir().unwrap();
-    let (_program, address) = Program::start(folder.path(), &[]);
-    let reason = refusal(&format!("http://{address}"), CaTlsConfig::default());
+    let (_program, address) = start(folder.path(), &[]);
+    let reason = refusal(
+        &format!("http://{address}"),
+        CaTlsConfig::default(),
+        PATIENCE,
+    );
     assert!(reason.contains("mesh does not run"), "{reason}");
 }
 
@@ -106,9 +59,9 @@ fn with_a_certificate_it_is_reached_by_tls() {
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let [certificate, key] = [&certificate, &key].map(|file| file.to_str().unwrap());
     let arguments = ["--certificate", certificate, "--key", key];
-    let (_program, address) = Program::start(folder.path(), &arguments);
+    let (_program, address) = start(folder.path(), &arguments);
     let authorities = CaTlsConfig::custom_roots([made.cert.der().clone()]);
-    let reason = refusal(&format!("https://{address}"), authorities);
+    let reason = refusal(&format!("https://{address}"), authorities, PATIENCE);
     assert!(reason.contains("mesh does not run"), "{reason}");
 }
 
@@ -117,7 +70,7 @@ fn a_certificate_that_is_none_is_said_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("none");
     std::fs::write(&file, "not PEM").unwrap();
-    let ended = Command::new(program())
+    let ended = Command::new(Program::path())
         .args(["--listen", "127.0.0.1:0", "--certificate"])
         .arg(&file)
         .arg("--key")
@@ -132,7 +85,7 @@ fn a_certificate_that_is_none_is_said_at_once() {
 #[test]
 fn who_does_not_say_who_it_is_is_cut_off() {
     let folder = tempfile::tempdir().unwrap();
-    let (_program, address) = Program::start(folder.path(), &[]);
+    let (_program, address) = start(folder.path(), &[]);
     let connect = || {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();

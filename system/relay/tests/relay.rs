@@ -3,11 +3,12 @@
 
 #[path = "../../mesh/tests/common/mod.rs"]
 mod common;
+mod program;
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +16,10 @@ use bus::Server;
 use bus::pairing::Membership;
 use bus::settings::Value;
 use common::{Addresses, Capture, Device, Network, PATIENCE, contains, enter, ip, run};
-use iroh::endpoint::{RelayStatus, presets};
-use iroh::{Endpoint, RelayMode, RelayUrl, Watcher as _};
+use iroh::Watcher as _;
+use iroh::endpoint::RelayStatus;
+use iroh::tls::CaTlsConfig;
+use program::{Program, refusal};
 
 /// Where the relay listens: on no network of the devices.
 const RELAY: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
@@ -39,36 +42,15 @@ fn services(folder: &Path) -> Server {
     server
 }
 
-/// The relay's program, where it can be reached from both networks, beside the sockets of the hub's mesh.
-struct Program(Child);
-
-impl Program {
-    /// Where cargo puts it, which also says so in a variable; but that has a name with a hyphen, which
-    /// no shell passes on, such as the one in `.cargo/rustc`.
-    fn path() -> PathBuf {
-        let test = std::env::current_exe().expect("this program");
-        let folder = test.parent().and_then(Path::parent);
-        folder
-            .expect("the folder of what is built")
-            .join("hyper-relay")
-    }
-
-    fn start(world: &World) -> Self {
-        let program = Command::new("ip")
-            .args(["netns", "exec", &world.outside.0])
-            .arg(Self::path())
-            .args(["--listen", &format!("{RELAY}:{PORT}"), "--bus"])
-            .arg(common::bus_of(&world.hub.folder))
-            .spawn();
-        Self(program.expect("starting the relay"))
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Starts it where it can be reached from both networks, beside the sockets of the hub's mesh.
+fn start(world: &World) -> Program {
+    let program = Command::new("ip")
+        .args(["netns", "exec", &world.outside.0])
+        .arg(Program::path())
+        .args(["--listen", &format!("{RELAY}:{PORT}"), "--bus"])
+        .arg(common::bus_of(&world.hub.folder))
+        .spawn();
+    Program(program.expect("starting the relay"))
 }
 
 /// A namespace on both networks, which forwards nothing from one to the other.
@@ -259,7 +241,7 @@ fn devices_that_are_apart_reach_each_other_by_the_relay() {
         let World {
             home, phone, tv, ..
         } = &world;
-        let program = Program::start(&world);
+        let program = start(&world);
         world.set_relay(&url()).await;
         is_at_relay(phone).await;
         is_at_relay(tv).await;
@@ -308,7 +290,7 @@ fn devices_that_are_apart_reach_each_other_by_the_relay() {
         };
         phone.until("without the TV", away("tv")).await;
         tv.until("without the phone", away("phone")).await;
-        let program = Program::start(&world);
+        let program = start(&world);
         phone.sees("tv").await;
         tv.sees("phone").await;
         calls(phone, "tv").await;
@@ -330,14 +312,17 @@ fn a_removed_device_is_sent_away_from_the_relay_and_a_stranger_never_let_in() {
             return;
         };
         let World { hub, phone, tv, .. } = &world;
-        let _program = Program::start(&world);
+        let _program = start(&world);
         world.set_relay(&url()).await;
         is_at_relay(phone).await;
         is_at_relay(tv).await;
 
         // In a thread of its own, for that stays in the namespace.
         let namespace = tv.namespace().to_owned();
-        let reason = std::thread::spawn(move || refusal_of_a_stranger(&namespace));
+        let reason = std::thread::spawn(move || {
+            enter(&namespace);
+            refusal(&url(), CaTlsConfig::default(), PATIENCE)
+        });
         let reason = reason.join().expect("a stranger is refused");
         assert!(reason.contains("another family"), "{reason}");
 
@@ -381,38 +366,6 @@ fn a_removed_device_is_sent_away_from_the_relay_and_a_stranger_never_let_in() {
     });
 }
 
-/// What the relay answers to somebody of no family.
-fn refusal_of_a_stranger(namespace: &str) -> String {
-    enter(namespace);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let relay: RelayUrl = url().parse().unwrap();
-        let stranger = Endpoint::builder(presets::Minimal)
-            .relay_mode(RelayMode::custom([relay]))
-            .bind()
-            .await
-            .unwrap();
-        let mut status = stranger.home_relay_status();
-        let refused = tokio::time::timeout(PATIENCE, async {
-            loop {
-                for relay in status.get() {
-                    assert!(!relay.is_connected(), "a stranger is let in");
-                    if let Some(reason) = relay.auth_denied_reason() {
-                        return reason.to_owned();
-                    }
-                }
-                status.updated().await.unwrap();
-            }
-        });
-        let reason = refused.await.expect("a stranger is refused");
-        stranger.close().await;
-        reason
-    })
-}
-
 #[test]
 fn without_a_relay_set_nothing_goes_to_it() {
     run(async {
@@ -420,7 +373,7 @@ fn without_a_relay_set_nothing_goes_to_it() {
             return;
         };
         let World { hub, phone, .. } = &world;
-        let _program = Program::start(&world);
+        let _program = start(&world);
         let captures = [Capture::begin(&world.home), Capture::begin(&world.away)];
         world.phone_leaves();
         // The hub is on the other network too: so the phone is at work there.

@@ -14,7 +14,6 @@ use bus::{Caller, Outgoing};
 use futures::stream;
 use release::Version;
 use serde::{Deserialize, Serialize};
-use store::Beginning;
 use tokio::sync::watch;
 
 use crate::archive::Archive;
@@ -87,16 +86,7 @@ pub(crate) struct Ready {
     pub(crate) slot: String,
 }
 
-impl store::Version for Kept {
-    const NUMBER: u32 = 1;
-    type Previous = Beginning;
-    fn up(previous: Beginning, _: Option<Self>) -> Self {
-        match previous {}
-    }
-    fn down(&self) -> Option<Beginning> {
-        None
-    }
-}
+store::first_version!(Kept);
 
 /// What goes on: the wire's phases, with what is found still at hand.
 #[derive(Clone, Debug)]

@@ -4,21 +4,16 @@
 //! The console is asked what a screen cannot say, and makes what another program would: a file, and a
 //! notification.
 
-use std::time::Instant;
-
 use anyhow::{Context as _, Result, ensure};
 use xtask::{
     image,
-    machine::{LIMIT, Machine, Network, Options, Picture, SharedNetwork},
-    paths,
-    product::Product,
-    progress::Progress,
+    machine::{LIMIT, Machine, Network, Picture, SharedNetwork},
 };
 
 use crate::{
     shared::Shared,
     story::{self, CLEAR, EMPTY, HIGH, LOW, SEARCH, SETTINGS, SHADE},
-    walk::{AGAIN, BACK, Place, Walk},
+    walk::{Again, BACK, Place, Walk},
 };
 
 /// Devices, in Settings.
@@ -84,15 +79,9 @@ pub fn two_devices_become_one_family_and_act_as_one(phone: &mut Shared) -> Resul
 
 /// A television of nobody's yet.
 fn television(network: Network) -> Result<Machine> {
-    let root = paths::repository()?;
-    let product = Product::load(&root, "qemu-tv")?;
-    let folder = Shared::folder("family-television")?;
-    let disk = folder.join("disk.img");
-    let options = image::Options::default();
-    let mut image = image::build(&root, &product, &options, &Progress::default())
-        .context("building the image of the television")?;
-    image.write_disk(&disk)?;
-    let mut options = Options::new(&image, &disk, &folder)?.direct(&image);
+    let as_it_is = image::Options::default();
+    let (options, mut image) = Shared::other("qemu-tv", "family-television", &as_it_is)?;
+    let mut options = options.direct(&image);
     options.network = network;
     options.processors = 1;
     let machine = Machine::start(options)?;
@@ -128,18 +117,12 @@ fn press(television: &mut Walk<'_>, steps: usize) -> Result<()> {
 /// its way means nothing there, and is pressed again, as a person does.
 fn move_on(television: &mut Walk<'_>) -> Result<()> {
     let before = television.rest()?;
+    let mut press = Again::new();
     let machine = television.machine();
-    machine.key("down")?;
-    let mut pressed = Instant::now();
     machine.wait_for("another thing to be chosen", |machine| {
-        if below_the_status(&machine.picture()?) != below_the_status(&before) {
-            return Ok(Some(()));
-        }
-        if pressed.elapsed() > AGAIN {
-            machine.key("down")?;
-            pressed = Instant::now();
-        }
-        Ok(None)
+        press.when_due(|| machine.key("down"))?;
+        let moved = below_the_status(&machine.picture()?) != below_the_status(&before);
+        Ok(moved.then_some(()))
     })
 }
 

@@ -1,13 +1,7 @@
 //! The product for any machine with UEFI.
 
-use anyhow::{Context as _, Result, ensure};
-use xtask::{
-    image,
-    machine::{Machine, Options},
-    paths,
-    product::Product,
-    progress::Progress,
-};
+use anyhow::{Result, ensure};
+use xtask::{image, machine::Machine};
 
 use crate::shared::Shared;
 
@@ -15,16 +9,10 @@ use crate::shared::Shared;
 const NATIVE_DRIVERS: &str = "module_blacklist=virtio_gpu,bochs,simpledrm";
 
 pub fn shows_itself_without_a_driver(_: &mut Shared) -> Result<()> {
-    let root = paths::repository()?;
-    let product = Product::load(&root, "pc")?;
-    let folder = Shared::folder("pc")?;
-    let disk = folder.join("disk.img");
-    let mut options = image::Options::default();
-    options.command_line.push(NATIVE_DRIVERS.to_owned());
-    let mut image = image::build(&root, &product, &options, &Progress::default())
-        .context("building the image for pc")?;
-    image.write_disk(&disk)?;
-    let mut machine = Machine::start(Options::new(&image, &disk, &folder)?)?;
+    let mut without = image::Options::default();
+    without.command_line.push(NATIVE_DRIVERS.to_owned());
+    let (options, mut image) = Shared::other("pc", "pc", &without)?;
+    let mut machine = Machine::start(options)?;
     image.release();
 
     machine.wait_for_page("lock")?;

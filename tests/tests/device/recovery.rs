@@ -140,7 +140,6 @@ fn put_into_slot_b(image: &Image, from: &Path, disk: &Path) -> Result<()> {
 
 /// Copies a repository, and has the copy call its release another version.
 fn doctor(repository: &Path, to: &Path) -> Result<()> {
-    let _ = fs::remove_dir_all(to);
     process::run(Command::new("cp").arg("--recursive").args([repository, to]))?;
     let mut doctored = 0;
     for entry in fs::read_dir(to.join("metadata"))?.flatten() {

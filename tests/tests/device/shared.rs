@@ -9,9 +9,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use system_tests::{phone::Phone, wire};
 use xtask::{
-    image::{Image, Variant},
+    image::{self, Image, Variant},
     machine::{Machine, Options},
     paths,
+    product::Product,
+    progress::Progress,
 };
 
 /// The packets of the device, in the folder of its machine.
@@ -96,6 +98,19 @@ impl Shared {
     pub fn take_machine(&mut self) -> Result<Machine> {
         self.machine()?;
         self.machine.take().context("the machine was just started")
+    }
+
+    /// The options of a machine of another product, with a disk that nobody has used, in a folder of that name.
+    /// Others may build the product's image anew once the image that is answered is released.
+    pub fn other(product: &str, name: &str, options: &image::Options) -> Result<(Options, Image)> {
+        let root = paths::repository()?;
+        let product = Product::load(&root, product)?;
+        let folder = Self::folder(name)?;
+        let disk = folder.join("disk.img");
+        let image = image::build(&root, &product, options, &Progress::default())
+            .with_context(|| format!("building the image for {}", product.name))?;
+        image.write_disk(&disk)?;
+        Ok((Options::new(&image, &disk, &folder)?, image))
     }
 
     /// The options of a machine of a check's own: a copy of the unused disk, started without

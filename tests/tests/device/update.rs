@@ -84,7 +84,6 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
 
     // A mirror that serves what was true until now, for ever.
     let past = folder.join("past");
-    let _ = fs::remove_dir_all(&past);
     process::run(
         Command::new("cp")
             .arg("--recursive")

@@ -20,7 +20,7 @@ const STILL: Duration = Duration::from_millis(300);
 
 /// When a person touches again what did nothing. On a computer that is short of time a page can look
 /// still although it is on its way, and then the finger catches it.
-pub const AGAIN: Duration = Duration::from_secs(20);
+const AGAIN: Duration = Duration::from_secs(20);
 
 /// A place in logical pixels, from the top left of a phone of 360 × 800.
 pub type Place = (f64, f64);
@@ -30,6 +30,25 @@ pub const BACK: Place = (32.0, 60.0);
 
 /// The icons in the status row.
 const STATUS: [f64; 4] = [280.0, 6.0, 350.0, 32.0];
+
+/// What is done once, and once more whenever it has done nothing for [`AGAIN`].
+pub struct Again(Option<Instant>);
+
+impl Again {
+    /// It has not been done.
+    pub fn new() -> Self {
+        Self(None)
+    }
+
+    /// Does it, if it is time to.
+    pub fn when_due(&mut self, act: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.0.is_none_or(|done| done.elapsed() > AGAIN) {
+            act()?;
+            self.0 = Some(Instant::now());
+        }
+        Ok(())
+    }
+}
 
 /// A walk over a running device.
 pub struct Walk<'a> {
@@ -82,35 +101,22 @@ impl<'a> Walk<'a> {
 
     /// Touches a place until the screen's status is as `accept` wants it.
     fn touch_until(&mut self, at: Place, what: &str, accept: impl Fn(&str) -> bool) -> Result<()> {
-        self.touch(at)?;
-        let mut touched = Instant::now();
+        let at = self.machine.logical(at.0, at.1);
+        let mut touch = Again::new();
         self.machine.wait_for(what, |machine| {
-            if accept(&machine.hyper("call screen.status")?) {
-                return Ok(Some(()));
-            }
-            if touched.elapsed() > AGAIN {
-                let at = machine.logical(at.0, at.1);
-                machine.tap(at)?;
-                touched = Instant::now();
-            }
-            Ok(None)
+            touch.when_due(|| machine.tap(at))?;
+            Ok(accept(&machine.hyper("call screen.status")?).then_some(()))
         })
     }
 
     /// Touches a place until another device shows `page`.
     pub fn tap_until_there(&mut self, at: Place, other: &mut Machine, page: &str) -> Result<()> {
         let quoted = format!("\"{page}\"");
-        self.touch(at)?;
-        let mut touched = Instant::now();
+        let mut touch = Again::new();
         other.wait_for(page, |other| {
-            if other.hyper("call screen.status")?.contains(&quoted) {
-                return Ok(Some(()));
-            }
-            if touched.elapsed() > AGAIN {
-                self.touch(at)?;
-                touched = Instant::now();
-            }
-            Ok(None)
+            touch.when_due(|| self.touch(at))?;
+            let status = other.hyper("call screen.status")?;
+            Ok(status.contains(&quoted).then_some(()))
         })
     }
 

@@ -63,12 +63,7 @@ impl Console {
                 limit.as_secs()
             )
         };
-        // The connection is kept only while both sides agree on what was answered.
-        let mut lines = match self.lines.take() {
-            Some(lines) => lines,
-            None => begin(&self.socket, deadline)?.ok_or_else(late)?,
-        };
-        lines.send(line)?;
+        let mut lines = self.send(line, deadline)?.ok_or_else(late)?;
         loop {
             match lines.next(deadline)? {
                 None => return Err(late()),
@@ -110,18 +105,13 @@ impl Console {
         accept: impl Fn(&str) -> bool,
     ) -> Result<String> {
         let deadline = Instant::now() + limit;
-        let mut lines = match self.lines.take() {
-            Some(lines) => Some(lines),
-            None => begin(&self.socket, deadline)?,
-        };
         let late = || {
             anyhow!(
                 "{line:?} has not printed what was waited for within {} s",
                 limit.as_secs()
             )
         };
-        let lines = lines.as_mut().ok_or_else(late)?;
-        lines.send(line)?;
+        let mut lines = self.send(line, deadline)?.ok_or_else(late)?;
         while let Some(text) = lines.next(deadline)? {
             if let Some(code) = exit_code(&text) {
                 bail!("{line:?} ended with {code} before it printed what was waited for");
@@ -131,6 +121,20 @@ impl Console {
             }
         }
         Err(late())
+    }
+
+    /// Sends `line`, and gives the connection on which its answer comes; none when the device is not reached by
+    /// the deadline. The connection is put back only where both sides agree on what was answered.
+    fn send(&mut self, line: &str, deadline: Instant) -> Result<Option<Lines>> {
+        let lines = match self.lines.take() {
+            Some(lines) => Some(lines),
+            None => begin(&self.socket, deadline)?,
+        };
+        let Some(mut lines) = lines else {
+            return Ok(None);
+        };
+        lines.send(line)?;
+        Ok(Some(lines))
     }
 
     /// Lets others connect: QEMU serves one at a time.

@@ -138,7 +138,7 @@ impl Scene {
         global.set_centre(navigation.shown(Panel::Centre));
         global.set_shade(navigation.shown(Panel::Shade));
         let (page, under) = navigation.rooms();
-        if page.is_empty() {
+        if page.is_empty() && !global.get_page().is_empty() {
             // Who comes back to Settings from the home screen begins anew.
             let search = self.0.window.global::<ui::Search<'_>>();
             search.set_text("".into());
