@@ -9,6 +9,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -77,7 +78,7 @@ impl Shown {
     }
 }
 
-/// Runs every target for so many seconds.
+/// Runs every target for so many seconds, as many at a time as there are processors.
 ///
 /// # Errors
 ///
@@ -96,26 +97,40 @@ pub fn run(root: &Path, seconds: u32, progress: &Progress) -> Result<()> {
     })?;
     let targets = targets(root)?;
     ensure!(!targets.is_empty(), "{SEEDS} names no targets");
-    for target in &targets {
-        progress.noisy_step(&format!("fuzzing {target}"), || {
-            let limit = format!("-max_total_time={seconds}");
-            let output = fuzz(root, &program, target, &limit)?;
-            let said = said(&output);
-            if !output.status.success() {
-                bail!("an input breaks {target}:\n{said}");
-            }
-            let shown = Shown::read(&said);
-            ensure!(
-                shown.inputs > 0 && shown.reached.1 > 0,
-                "{target} was not run:\n{said}"
-            );
-            println!(
-                "{target}: {} inputs, {} places reached by the seeds, {} in the end",
-                shown.inputs, shown.reached.0, shown.reached.1
-            );
-            Ok(())
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    for targets in targets.chunks(processors) {
+        progress.noisy_step(&format!("fuzzing {}", targets.join(", ")), || {
+            thread::scope(|scope| {
+                let runs: Vec<_> = targets
+                    .iter()
+                    .map(|target| scope.spawn(|| fuzz_for(root, &program, target, seconds)))
+                    .collect();
+                runs.into_iter().try_for_each(|run| {
+                    run.join()
+                        .unwrap_or_else(|_| bail!("a thread that fuzzes has panicked"))
+                })
+            })
         })?;
     }
+    Ok(())
+}
+
+/// Runs one target for so many seconds, and says what came of it.
+fn fuzz_for(root: &Path, program: &Path, target: &str, seconds: u32) -> Result<()> {
+    let output = fuzz(root, program, target, &format!("-max_total_time={seconds}"))?;
+    let said = said(&output);
+    if !output.status.success() {
+        bail!("an input breaks {target}:\n{said}");
+    }
+    let shown = Shown::read(&said);
+    ensure!(
+        shown.inputs > 0 && shown.reached.1 > 0,
+        "{target} was not run:\n{said}"
+    );
+    println!(
+        "{target}: {} inputs, {} places reached by the seeds, {} in the end",
+        shown.inputs, shown.reached.0, shown.reached.1
+    );
     Ok(())
 }
 

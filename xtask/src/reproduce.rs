@@ -1,8 +1,8 @@
 //! `cargo xtask reproduce`: the same sources give the same image, wherever they lie.
 //!
-//! The sources are copied into two folders with names of different lengths, and the image is built
-//! in each with a target folder of its own. Then the disks are compared, and when they differ, the
-//! pieces, so that the one to blame is named.
+//! The sources are copied into two folders with names of different lengths, and the product's kernel and
+//! its image are built in each, with a cache and a target folder of its own. Then the disks are compared,
+//! and when they differ, the pieces, so that the one to blame is named.
 
 use std::{
     fs,
@@ -27,15 +27,18 @@ pub fn run(root: &Path, progress: &Progress) -> Result<()> {
     for name in ["first", "second-and-longer"] {
         let folder = work.path().join(name);
         copy_sources(root, &folder)?;
-        progress.noisy_step(&format!("building in the {name} folder"), || {
-            process::run_visibly(
-                Command::new("cargo")
-                    .args(["xtask", "--yes", "image", "--device", PRODUCT])
-                    .current_dir(&folder)
-                    .env("CARGO_TARGET_DIR", folder.join("target"))
-                    .env_remove("CARGO_MANIFEST_DIR"),
-            )
-        })?;
+        for what in ["kernel", "image"] {
+            progress.noisy_step(&format!("building the {what} in the {name} folder"), || {
+                process::run_visibly(
+                    Command::new("cargo")
+                        .args(["xtask", "--yes", what, "--device", PRODUCT])
+                        .current_dir(&folder)
+                        .env("CARGO_TARGET_DIR", folder.join("target"))
+                        .env("HYPEROS_CACHE", folder.join("cache"))
+                        .env_remove("CARGO_MANIFEST_DIR"),
+                )
+            })?;
+        }
         outputs.push(folder.join("target/hyperos").join(PRODUCT));
     }
     let differences = differences(&outputs[0], &outputs[1])?;

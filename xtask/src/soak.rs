@@ -55,8 +55,8 @@ pub fn run(root: &Path, yes: bool, progress: &Progress) -> Result<()> {
         // no other may be using.
         side_by_side::run(tests, 1, &["--include-ignored"], &LENGTHS, &mut counts)
     })?;
-    fuzz::run(root, FUZZ_SECONDS, progress)?;
     reproduce::run(root, progress)?;
+    fuzz::run(root, FUZZ_SECONDS, progress)?;
     println!(
         "{} long tests passed, {} were ignored",
         counts.passed, counts.ignored
