@@ -25,6 +25,7 @@
 //!   ignores signals that nobody handles.
 
 pub mod log;
+pub mod notices;
 
 use std::panic;
 use std::process;

@@ -33,10 +33,10 @@ pub struct Member {
     pub forked: bool,
 }
 
-/// How a device left the family.
+/// How a device left the family, the last time that it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Removal {
-    /// The entry that removed it.
+    /// The entry that removed it; where several did, one that says that it is lost.
     pub entry: EntryId,
     /// Whether it is in unknown hands, and locks itself.
     pub lost: bool,
@@ -258,16 +258,36 @@ impl Family {
                 _ => None,
             })
             .collect();
+        // What came before it was taken in again is over.
+        let is_over = |removal: usize, of: DeviceId| {
+            let saw = |node: usize| {
+                let mark = nodes[removal].mark;
+                mark.is_some_and(|mark| nodes[node].seen.has(mark))
+            };
+            order.iter().any(|&node| {
+                matches!(
+                    nodes[node].entry.action(),
+                    Action::Added { device, .. } if held.devices.first(*device) == of
+                ) && saw(node)
+            })
+        };
         let mut by_device: HashMap<DeviceId, Removal> = HashMap::new();
         for &node in order {
-            if let Action::Removed { device, lost } = nodes[node].entry.action()
-                && held.strikes.contains(&node)
-            {
+            let Some((device, lost)) = nodes[node].entry.removes() else {
+                continue;
+            };
+            let device = held.devices.first(device);
+            if held.strikes.contains(&node) && !is_over(node, device) {
                 let entry = nodes[node].entry.id();
+                let removal = Removal { entry, lost };
                 by_device
-                    .entry(held.devices.first(*device))
-                    .and_modify(|was| was.lost |= *lost)
-                    .or_insert(Removal { entry, lost: *lost });
+                    .entry(device)
+                    .and_modify(|was| {
+                        if lost && !was.lost {
+                            *was = removal;
+                        }
+                    })
+                    .or_insert(removal);
             }
         }
         for key in keys {

@@ -11,7 +11,7 @@
 //!   that decide which of them hold.
 //! - [`family`]: what follows: members, roles, grants, and the answer to "may this device call
 //!   that interface of that one, now?"
-//! - [`loss`]: how a device that is lost learns it.
+//! - [`removal`]: how a device that was removed learns it.
 //! - [`pairing`]: how a device comes in, by six digits, by a code, by a PIN.
 //! - [`recovery`]: the words on paper that save a family whose owner devices are all lost.
 //!
@@ -61,6 +61,6 @@ pub mod family;
 pub mod fuzzing;
 pub mod identity;
 pub mod log;
-pub mod loss;
 pub mod pairing;
 pub mod recovery;
+pub mod removal;

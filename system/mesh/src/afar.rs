@@ -102,11 +102,7 @@ async fn use_relay(node: &Arc<Node>, relay: Option<RelayUrl>) -> Result<()> {
         Some(relay) => tracing::info!("devices that are apart meet at {relay}"),
         None => tracing::info!("no relay is used"),
     }
-    let endpoint = node.bind(relay.as_ref()).await?;
-    let before = node.reach_by(Reach { endpoint, relay });
-    // Closes what was open by it. That the others hear of it takes a moment.
-    before.endpoint.close().await;
-    Ok(())
+    node.rebind(|binding| binding.relay = relay).await
 }
 
 /// Looks for the members that are not on the networks of this device, as long as it has a relay.
@@ -150,7 +146,7 @@ impl Standing {
 
 /// Attends a relay, as long as it is polled.
 async fn attend(node: &Arc<Node>, reach: &Reach) {
-    let Some(relay) = &reach.relay else {
+    let Some(relay) = &reach.binding.relay else {
         return std::future::pending().await;
     };
     let mut status = reach.endpoint.home_relay_status();

@@ -4,8 +4,8 @@
 //! ([`discovery`]), keeps connections to some of them ([`links`]), exchanges the family's log with them
 //! ([`logs`]), takes devices in ([`pairing`]) and carries calls ([`calls`]): of programs here to other
 //! devices, and of other devices to services here. What no grant allows or refuses it has the owner
-//! asked ([`asking`], [`questions`], [`grants`], [`settling`]); a device that is lost it tells so
-//! ([`loss`]). Devices that are apart meet at a relay of the owner's, where one is set ([`afar`]). What is trusted, and why, is `lib/trust`'s; what this
+//! asked ([`asking`], [`questions`], [`grants`], [`settling`]); a device that was removed it tells so
+//! ([`removal`]). Devices that are apart meet at a relay of the owner's, where one is set ([`afar`]). What is trusted, and why, is `lib/trust`'s; what this
 //! crate adds to it, and what somebody on the network sees of it, stands in `PROTOCOL.md`.
 //!
 //! # What it promises
@@ -30,11 +30,11 @@ pub mod discovery;
 pub mod grants;
 pub mod links;
 pub mod logs;
-pub mod loss;
 pub mod names;
 pub mod node;
 pub mod pairing;
 pub mod questions;
+pub mod removal;
 pub mod served;
 pub mod settling;
 pub mod spent;
@@ -88,9 +88,7 @@ async fn begin(
     model: String,
 ) -> Result<Arc<Node>> {
     let (node, notices) = Node::open(data, bus, model).await?;
-    for notice in notices {
-        tracing::warn!("{notice}");
-    }
+    node.tell_owner(notices);
     let pairing = pairing::Pairing::new(Arc::clone(&node));
     let (events, heard) = mpsc::channel(64);
     let interest = node.interest();

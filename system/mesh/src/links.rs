@@ -29,11 +29,11 @@ use trust::identity::DeviceId;
 
 use crate::bucket::Bucket;
 use crate::discovery::Event;
-use crate::node::{Node, Reach, now};
+use crate::node::{Node, Peer, Reach, now};
 use crate::pairing::Pairing;
 use crate::transport::{self, Closing};
 use crate::wire::{self, Kind};
-use crate::{afar, asking, calls, logs, loss, settling};
+use crate::{afar, asking, calls, logs, removal, settling};
 
 /// How long a connection may take to be made.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -113,8 +113,8 @@ pub async fn keep(node: Arc<Node>, mut events: mpsc::Receiver<Event>) {
                 None => return,
             },
             Ok(()) = changes.changed() => {
-                for (device, addresses) in node.lost_just_now() {
-                    loss::begin_telling(&node, device, addresses);
+                for (device, addresses) in node.removed_just_now() {
+                    removal::begin_telling(&node, device, addresses);
                 }
             }
             () = tokio::time::sleep(UNUSED / 2), if links => end_unused(&node),
@@ -131,8 +131,8 @@ async fn take(node: &Arc<Node>, event: Event) {
             let Ok(device) = DeviceId::from_bytes(&device) else {
                 return;
             };
-            if node.is_lost(device) {
-                return loss::begin_telling(node, device, addresses);
+            if node.is_removed(device) {
+                return removal::begin_telling(node, device, addresses);
             }
             if node.note_addresses(device, addresses) {
                 // It is where it was not before: perhaps it began anew and knows of no connection.
@@ -161,7 +161,10 @@ async fn take(node: &Arc<Node>, event: Event) {
                 .collect();
             node.changed();
         }
-        Event::LinksChanged => {
+        Event::LinksChanged { batches } => {
+            if let Some(batches) = batches {
+                take_batches(node, batches).await;
+            }
             let devices: Vec<DeviceId> = node.state().peers.keys().copied().collect();
             for device in devices {
                 suspect(node, device);
@@ -169,6 +172,18 @@ async fn take(node: &Arc<Node>, event: Event) {
             afar::note_networks_changed(node);
             node.endpoint().network_change().await;
         }
+    }
+}
+
+/// Sends batches of datagrams as long as every network card takes them. To send them again is not worth ending what
+/// is open.
+async fn take_batches(node: &Arc<Node>, batches: bool) {
+    let is_open = |peer: &Peer| peer.link.as_ref().is_some_and(|link| link.is_sound());
+    if batches && node.state().peers.values().any(is_open) {
+        return;
+    }
+    if let Err(error) = node.rebind(|binding| binding.batches = batches).await {
+        tracing::error!("sending datagrams otherwise: {error:#}");
     }
 }
 
@@ -346,7 +361,8 @@ async fn try_to_dial(node: &Arc<Node>, device: DeviceId) -> Result<Arc<Link>> {
             .context("it is not of the family")?;
         peer.addresses.clone()
     };
-    let Reach { endpoint, relay } = node.watch_reach().borrow().clone();
+    let Reach { endpoint, binding } = node.watch_reach().borrow().clone();
+    let relay = binding.relay;
     if addresses.is_empty() && relay.is_none() {
         bail!("it has not been heard on any network of this device");
     }
@@ -475,7 +491,7 @@ async fn serve_stream(
         Kind::Log => logs::answer(node, send, receive).await,
         Kind::Question => asking::serve(node, link, send, receive).await,
         Kind::Used => settling::serve(node, link, send, receive).await,
-        Kind::Lost => loss::serve(node, link, send, receive).await,
+        Kind::Removed => removal::serve(node, link, send, receive).await,
         Kind::Probe => {
             send.write_all(&[Kind::Probe as u8]).await?;
             send.finish()?;
@@ -539,8 +555,8 @@ pub async fn accept(node: Arc<Node>, pairing: Arc<Pairing>) {
                         pairing.accepted(connection, device).await;
                     } else if node.is_member(device) {
                         adopt(&node, connection, device, false);
-                    } else if node.is_lost(device) {
-                        loss::tell_over(&node, connection, device);
+                    } else if node.is_removed(device) {
+                        removal::tell_over(&node, connection, device);
                     } else {
                         tracing::debug!("{} is not of this family", device.short());
                         transport::close(&connection, Closing::Stranger);

@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
+use bus::{Address, Client};
 use iroh::address_lookup::MemoryLookup;
 use iroh::{Endpoint, RelayUrl};
+use service::notices;
 use tokio::sync::{Notify, watch};
 use trust::family::{Family, Member, Policy};
 use trust::identity::{DeviceId, Identity, KeptIdentity};
@@ -21,11 +23,11 @@ use crate::asking::Askers;
 use crate::discovery::Interest;
 use crate::discovery::label::DiscoveryKey;
 use crate::links::Link;
-use crate::loss::Loss;
 use crate::names;
 use crate::questions::Questions;
+use crate::removal::OwnRemoval;
 use crate::spent::Spent;
-use crate::transport;
+use crate::transport::{self, Binding};
 
 /// Why a device that is lost begins nothing.
 pub const LOST: &str = "this device is lost, and waits for its family";
@@ -61,8 +63,8 @@ impl Peer {
 pub struct Reach {
     /// Connections to others.
     pub endpoint: Endpoint,
-    /// The relay at which devices meet that are apart; none where the owner has set none.
-    pub relay: Option<RelayUrl>,
+    /// What it was made with.
+    pub binding: Binding,
 }
 
 /// What changes.
@@ -71,13 +73,13 @@ pub struct State {
     log: Option<KeptLog>,
     /// What devices are called otherwise than when they were added.
     names: HashMap<DeviceId, String>,
-    /// Whether this device is lost.
-    loss: Loss,
-    /// Lost devices that somebody is telling so.
+    /// Whether this device was removed.
+    removal: OwnRemoval,
+    /// Removed devices that somebody is telling so.
     telling: BTreeSet<DeviceId>,
-    /// Lost devices that know it.
+    /// Removed devices that know it.
     told: BTreeSet<DeviceId>,
-    /// Lost devices that were reached just now, with where.
+    /// Removed devices that were reached just now, with where.
     to_tell: Vec<(DeviceId, Vec<SocketAddr>)>,
     /// One-time grants that were used.
     pub spent: Spent,
@@ -95,14 +97,14 @@ impl State {
         self.names.get(&member.device).unwrap_or(&member.name)
     }
 
-    /// Notes durably that this device is lost, by the entry that says so.
-    fn note_loss(&mut self, entry: Entry) -> Result<()> {
+    /// Notes durably that this device was removed, by the entry that says so.
+    fn note_removal(&mut self, entry: Entry) -> Result<()> {
         let family = self.log.as_ref().map(|log| log.log().family());
         let author = family
             .as_ref()
             .and_then(|family| family.member(entry.author()));
         let by = author.map_or_else(String::new, |author| self.called(author).to_owned());
-        self.loss.note(entry, by)
+        self.removal.note(entry, by)
     }
 }
 
@@ -122,6 +124,8 @@ pub struct Node {
     /// Says that a connection has ended which nobody had ended.
     pub link_lost: Notify,
     reach: watch::Sender<Reach>,
+    /// Held by whoever makes another endpoint.
+    rebinding: tokio::sync::Mutex<()>,
     lookup: MemoryLookup,
     log_file: PathBuf,
     state: Mutex<State>,
@@ -206,21 +210,24 @@ impl Node {
             }
         }
         notices.extend(more);
-        let (mut loss, more) = Loss::open(&data.join("loss"))?;
+        let (mut removal, more) = OwnRemoval::open(&data.join("loss"))?;
         notices.extend(more);
         // Taken in again, and then the power failed.
-        let taken_back = loss.entry().is_some_and(|entry| {
-            let log = log.as_ref().map(KeptLog::log);
-            log.is_some_and(|log| {
-                log.entry(entry.id()).is_some() && log.family().role(identity.id()).is_some()
-            })
-        });
-        if taken_back {
-            loss.clear()?;
+        let taken_in = log
+            .as_ref()
+            .map(KeptLog::log)
+            .is_some_and(|log| log.family().role(identity.id()).is_some() && removal.is_over(log));
+        if taken_in {
+            removal.clear()?;
         }
         let lookup = MemoryLookup::new();
         let names = names::resolver(bus.clone());
-        let endpoint = transport::bind(&identity, lookup.clone(), None, names).await?;
+        // Cards that take no batches are heard of as links come.
+        let binding = Binding {
+            relay: None,
+            batches: true,
+        };
+        let endpoint = transport::bind(&identity, lookup.clone(), &binding, names).await?;
         let node = Arc::new(Self {
             identity,
             model,
@@ -228,16 +235,14 @@ impl Node {
             questions: Questions::new(),
             askers: Arc::default(),
             link_lost: Notify::new(),
-            reach: watch::Sender::new(Reach {
-                endpoint,
-                relay: None,
-            }),
+            reach: watch::Sender::new(Reach { endpoint, binding }),
+            rebinding: tokio::sync::Mutex::new(()),
             lookup,
             log_file,
             state: Mutex::new(State {
                 log,
                 names: HashMap::new(),
-                loss,
+                removal,
                 telling: BTreeSet::new(),
                 told: BTreeSet::new(),
                 to_tell: Vec::new(),
@@ -259,14 +264,14 @@ impl Node {
         self.identity.id()
     }
 
-    /// What connects it to others, for now: with another relay it is another one.
+    /// What connects it to others, for now: see [`Node::rebind`].
     pub fn endpoint(&self) -> Endpoint {
         self.reach.borrow().endpoint.clone()
     }
 
     /// The relay that is used.
     pub fn relay(&self) -> Option<RelayUrl> {
-        self.reach.borrow().relay.clone()
+        self.reach.borrow().binding.relay.clone()
     }
 
     /// Hears of each change of both.
@@ -274,22 +279,28 @@ impl Node {
         self.reach.subscribe()
     }
 
-    /// Another endpoint of this device, which uses this relay or none.
-    pub async fn bind(&self, relay: Option<&RelayUrl>) -> Result<Endpoint> {
+    /// Reaches others from now on by an endpoint that is made otherwise, unless that is no change. What is open ends
+    /// and comes about anew.
+    pub async fn rebind(&self, change: impl FnOnce(&mut Binding)) -> Result<()> {
+        let _alone = self.rebinding.lock().await;
+        let mut binding = self.reach.borrow().binding.clone();
+        change(&mut binding);
+        if self.reach.borrow().binding == binding {
+            return Ok(());
+        }
         let names = names::resolver(self.bus.clone());
-        transport::bind(&self.identity, self.lookup.clone(), relay, names).await
-    }
-
-    /// Reaches others otherwise from now on. What it was before is answered, to be closed.
-    pub fn reach_by(&self, reach: Reach) -> Reach {
-        let before = self.reach.send_replace(reach);
+        let endpoint =
+            transport::bind(&self.identity, self.lookup.clone(), &binding, names).await?;
+        let before = self.reach.send_replace(Reach { endpoint, binding });
         for peer in self.state().peers.values_mut() {
             peer.afar = false;
         }
         // The others are told at which ports.
         self.take_family();
         self.changed();
-        before
+        // That the others hear of it takes a moment.
+        tokio::spawn(async move { before.endpoint.close().await });
+        Ok(())
     }
 
     /// What changes, for a moment.
@@ -327,10 +338,10 @@ impl Node {
         });
     }
 
-    /// The family; none where this device has none, was removed from it, or is lost.
+    /// The family; none where this device has none, or was removed from it.
     pub fn family(&self) -> Option<Arc<Family>> {
         let state = self.state();
-        if state.loss.is_noted() {
+        if state.removal.is_noted() {
             return None;
         }
         let family = state.log.as_ref()?.log().family();
@@ -419,11 +430,12 @@ impl Node {
         }
         {
             let mut state = self.state();
-            ensure!(!state.loss.is_noted(), "{LOST}");
+            ensure!(!state.removal.is_lost(), "{LOST}");
             let log = Log::found(&self.identity, &self.model, None, now() / 1000)
                 .context("founding a family")?;
             state.log =
                 Some(KeptLog::create(&self.log_file, log).context("keeping the family's log")?);
+            state.removal.clear()?;
         }
         self.log_changed();
         Ok(())
@@ -434,12 +446,12 @@ impl Node {
         {
             let mut state = self.state();
             ensure!(
-                state.loss.family().is_none_or(|family| family == log.id()),
+                state.removal.lets_in(&log),
                 "this device is lost: nobody takes it in but the family that it is of"
             );
             let log = KeptLog::create(&self.log_file, log).context("keeping the family's log")?;
             state.log = Some(log);
-            state.loss.clear()?;
+            state.removal.clear()?;
         }
         self.log_changed();
         Ok(())
@@ -460,57 +472,91 @@ impl Node {
 
     /// Whether this device is lost: on which device that was said, and when, in milliseconds since 1970.
     pub fn lost(&self) -> Option<(String, u64)> {
-        self.state().loss.told()
+        let state = self.state();
+        let (by, at) = state.removal.told().filter(|_| state.removal.is_lost())?;
+        Some((by.to_owned(), at))
     }
 
-    /// Notes that this device is lost, as another one shows it.
-    pub fn note_loss(&self, entry: &[u8], shower: DeviceId) -> Result<()> {
+    /// Notes that this device was removed, as another one shows it.
+    pub fn note_removal(&self, entry: &[u8], shower: DeviceId) -> Result<()> {
         let own = self.id();
         let mut state = self.state();
         let log = state.log.as_ref().context("this device has no family")?;
-        let entry = log.log().believe_loss(own, entry, shower)?;
-        state.note_loss(entry)?;
-        tracing::warn!("the owner has marked this device as lost");
+        let entry = log.log().believe_removal(own, entry, shower)?;
+        // No longer of the family, it hears nothing more of it; but what was shown before may be under way.
+        if !state.removal.is_lost() {
+            state.note_removal(entry)?;
+        }
+        drop(state);
+        self.tell_of_removal();
         Ok(())
     }
 
-    /// Ends what a device has to do with its family that is lost, and says so.
-    pub fn leave_for_loss(&self) {
+    /// Tells the owner that this device was removed. A lost one has a screen for that.
+    fn tell_of_removal(&self) {
+        let state = self.state();
+        if state.removal.is_lost() {
+            return tracing::warn!("the owner has marked this device as lost");
+        }
+        let Some((by, _)) = state.removal.told() else {
+            return;
+        };
+        let by = if by.is_empty() { "Another device" } else { by };
+        let notice = format!(
+            "{by} has removed this device from the family. What is on it stays, and a family can take it in."
+        );
+        drop(state);
+        self.tell_owner(vec![notice]);
+    }
+
+    /// Logs notices, and posts them to the shade.
+    pub fn tell_owner(&self, notices: Vec<String>) {
+        let client = Client::new(Address::Here(self.bus.clone()));
+        tokio::spawn(async move { notices::tell_owner(&client, "Devices", notices).await });
+    }
+
+    /// Ends what a device has to do with its family that was removed from it, and says so.
+    pub fn leave(&self) {
         self.log_changed();
     }
 
-    /// Notes that this device is lost where its own log says so, which came before it was shown.
-    fn note_own_loss(&self) {
+    /// Notes that this device was removed where its own log says so, which came before it was shown.
+    fn note_own_removal(&self) {
         let mut state = self.state();
-        if state.loss.is_noted() {
+        if state.removal.is_noted() {
             return;
         }
         let Some(log) = &state.log else { return };
-        let Some(entry) = log.log().loss_of(self.id()).cloned() else {
+        let Some(entry) = log.log().removal_of(self.id()).cloned() else {
             return;
         };
-        if let Err(error) = state.note_loss(entry) {
-            tracing::error!("{error:#}");
+        let by_itself = entry.author() == self.id();
+        if let Err(error) = state.note_removal(entry) {
+            return tracing::error!("{error:#}");
+        }
+        drop(state);
+        if !by_itself {
+            self.tell_of_removal();
         }
     }
 
-    /// Whether a device of the family is lost.
-    pub fn is_lost(&self, device: DeviceId) -> bool {
-        let removal = self.family().and_then(|family| family.removed(device));
-        removal.is_some_and(|removal| removal.lost)
+    /// Whether a device was removed from the family.
+    pub fn is_removed(&self, device: DeviceId) -> bool {
+        self.family()
+            .is_some_and(|family| family.removed(device).is_some())
     }
 
-    /// The lost devices that were reached when they were marked so, with where.
-    pub fn lost_just_now(&self) -> Vec<(DeviceId, Vec<SocketAddr>)> {
+    /// The removed devices that were reached when they were removed, with where.
+    pub fn removed_just_now(&self) -> Vec<(DeviceId, Vec<SocketAddr>)> {
         std::mem::take(&mut self.state().to_tell)
     }
 
-    /// Whether a device is one that is lost and is to be told so now: then nobody else does until
+    /// Whether a device is one that was removed and is to be told so now: then nobody else does until
     /// [`Node::end_telling`].
     pub fn begin_telling(&self, device: DeviceId) -> bool {
-        let is_lost = self.is_lost(device);
+        let is_removed = self.is_removed(device);
         let mut state = self.state();
-        is_lost && !state.told.contains(&device) && state.telling.insert(device)
+        is_removed && !state.told.contains(&device) && state.telling.insert(device)
     }
 
     /// It was tried.
@@ -595,7 +641,7 @@ impl Node {
 
     /// Brings peers and discovery in line with the log.
     fn take_family(&self) {
-        self.note_own_loss();
+        self.note_own_removal();
         let family = self.family();
         let own = self.id();
         let members: Vec<DeviceId> = family
@@ -604,18 +650,18 @@ impl Node {
             .map(|member| member.device)
             .filter(|device| *device != own)
             .collect();
-        let lost: BTreeSet<DeviceId> = family
+        let removed: BTreeSet<DeviceId> = family
             .iter()
             .flat_map(|family| family.all_removed())
-            .filter_map(|(device, removal)| removal.lost.then_some(device))
+            .map(|(device, _)| device)
             .collect();
         {
             let mut state = self.state();
-            state.told.retain(|device| lost.contains(device));
+            state.told.retain(|device| removed.contains(device));
             let reached = state
                 .peers
                 .iter()
-                .filter(|(device, _)| lost.contains(*device));
+                .filter(|(device, _)| removed.contains(*device));
             let reached: Vec<_> = reached
                 .map(|(device, peer)| (*device, peer.addresses.clone()))
                 .collect();
@@ -643,8 +689,8 @@ impl Node {
         self.look(|interest| {
             interest.own = *own.as_bytes();
             interest.keys = keys;
-            // Who is lost is to be told so when it is heard.
-            let known = members.iter().chain(&lost);
+            // Who was removed is to be told so when it is heard.
+            let known = members.iter().chain(&removed);
             interest.members = known.map(|device| *device.as_bytes()).collect();
             interest.ports = ports;
         });

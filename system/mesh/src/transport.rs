@@ -57,11 +57,20 @@ pub fn was_closed_for(connection: &Connection, why: Closing) -> bool {
     )
 }
 
-/// Makes the endpoint of a device, which uses this relay or none. `names` resolves the relay's name.
+/// What an endpoint is made with that can change while the device runs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Binding {
+    /// The relay at which devices meet that are apart; none where the owner has set none.
+    pub relay: Option<RelayUrl>,
+    /// Whether batches of datagrams are sent: only while every network card takes them.
+    pub batches: bool,
+}
+
+/// Makes the endpoint of a device. `names` resolves the relay's name.
 pub async fn bind(
     identity: &Identity,
     lookup: MemoryLookup,
-    relay: Option<&RelayUrl>,
+    binding: &Binding,
     names: DnsResolver,
 ) -> Result<Endpoint> {
     let config = QuicTransportConfig::builder()
@@ -72,12 +81,9 @@ pub async fn bind(
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
         .send_window(CONNECTION_WINDOW.into())
         .initial_rtt(Duration::from_millis(50))
-        // Not every network card can cut a batch into datagrams. iroh 1.4.1 asks whether it can when a connection
-        // is made, and goes on sending batches when the first has been refused: whatever is larger than a datagram
-        // is then lost, again and again, until the connection is given up.
-        .enable_segmentation_offload(false)
+        .enable_segmentation_offload(binding.batches)
         .build();
-    let relay_mode = match relay {
+    let relay_mode = match &binding.relay {
         // Without its QUIC, by which it would tell this device its address.
         Some(relay) => RelayMode::Custom(RelayMap::from(RelayConfig::new(relay.clone(), None))),
         None => RelayMode::Disabled,

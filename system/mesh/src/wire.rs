@@ -34,8 +34,8 @@ pub enum Kind {
     Question = 4,
     /// Which grants for one call the device that opens it has used.
     Used = 5,
-    /// That the other one is lost.
-    Lost = 6,
+    /// That the other one was removed.
+    Removed = 6,
 }
 
 impl Kind {
@@ -46,7 +46,7 @@ impl Kind {
             Self::Probe,
             Self::Question,
             Self::Used,
-            Self::Lost,
+            Self::Removed,
         ];
         kinds.into_iter().find(|kind| *kind as u8 == byte)
     }

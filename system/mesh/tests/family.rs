@@ -2,15 +2,18 @@
 
 mod common;
 
+use std::time::Duration;
+
 use bus::Reason;
+use bus::device::Identity;
 use bus::pairing::{Membership, Method, Stage};
-use common::{Addresses, Capture, Device, Network, contains, run};
+use common::{Addresses, Capture, Device, Network, PATIENCE, contains, run};
 
 fn is_over(stage: &Stage) -> bool {
     matches!(stage, Stage::Paired(_) | Stage::Failed(_))
 }
 
-async fn about(from: &Device, to: &str) -> Result<bus::device::Identity, bus::Error> {
+async fn about(from: &Device, to: &str) -> Result<Identity, bus::Error> {
     bus::device::about(&from.to(to)).await
 }
 
@@ -22,14 +25,33 @@ fn is_refused(error: &bus::Error) -> bool {
     )
 }
 
-async fn calls_go_both_ways(phone: &Device, tv: &Device) {
-    phone.sees("tv").await;
-    tv.sees("phone").await;
-    let answer = about(phone, "tv").await.unwrap();
-    assert_eq!(answer.name, "tv");
-    assert_eq!(answer.model, "device phone", "the service knows who called");
-    assert_eq!(answer.release, phone.id().await, "by its key");
-    assert_eq!(about(tv, "phone").await.unwrap().name, "phone");
+/// A device counts as there as soon as it is heard; that a connection comes about can take another attempt.
+async fn about_when_reached(from: &Device, to: &Device) -> Identity {
+    let answered = async {
+        loop {
+            match about(from, &to.name).await {
+                Ok(answer) => return answer,
+                Err(error) => assert!(
+                    matches!(error.reason, Reason::DeviceUnreachable { .. }),
+                    "{error}"
+                ),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let answered = tokio::time::timeout(PATIENCE, answered).await;
+    answered.unwrap_or_else(|_| panic!("{} does not reach {}", from.name, to.name))
+}
+
+async fn calls_go_both_ways(one: &Device, other: &Device) {
+    one.sees(&other.name).await;
+    other.sees(&one.name).await;
+    let answer = about_when_reached(one, other).await;
+    assert_eq!(answer.name, other.name);
+    let known = format!("device {}", one.name);
+    assert_eq!(answer.model, known, "the service knows who called");
+    assert_eq!(answer.release, one.id().await, "by its key");
+    assert_eq!(about_when_reached(other, one).await.name, one.name);
 }
 
 #[test]
@@ -144,10 +166,10 @@ fn wrong_digits_and_wrong_secrets_pair_nobody() {
                 if let Stage::Paired(_) = phone.stage(is_over).await {
                     return;
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
-        tokio::time::timeout(common::PATIENCE, begun)
+        tokio::time::timeout(PATIENCE, begun)
             .await
             .expect("the right code pairs");
         calls_go_both_ways(&phone, &tv).await;
@@ -184,28 +206,66 @@ fn a_removed_device_gets_nothing_any_more() {
         // What was open is open no more, and nothing new comes about.
         let mut refused = 0;
         while refused < 3 {
-            match bus::device::about(&held.with_deadline(std::time::Duration::from_secs(8))).await {
-                Ok(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+            match bus::device::about(&held.with_deadline(Duration::from_secs(8))).await {
+                Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
                 Err(_) => refused += 1,
             }
         }
         for device in ["phone", "tv"] {
-            let to = tablet
-                .to(device)
-                .with_deadline(std::time::Duration::from_secs(8));
+            let to = tablet.to(device).with_deadline(Duration::from_secs(8));
             assert!(
                 bus::device::about(&to).await.is_err(),
                 "{device} still answers"
             );
         }
         calls_go_both_ways(&phone, &tv).await;
-        // It does not know the secret by which the others announce themselves now.
-        tablet
-            .until("alone", |devices| {
-                devices.iter().all(|device| device.here || !device.online)
-            })
-            .await;
+        // It was told, and is nobody's. So it can come back.
+        is_of_no_family(&tablet).await;
+        phone.takes_in(&tablet, Membership::Owner).await;
+        calls_go_both_ways(&tablet, &tv).await;
     });
+}
+
+#[test]
+fn a_device_that_is_removed_while_it_is_away_learns_it_when_it_comes_back_and_may_go_elsewhere() {
+    let Some(network) = Network::new(Addresses::Both) else {
+        return;
+    };
+    let (phone, mut tablet) = (
+        Device::new(&network, "phone"),
+        Device::new(&network, "tablet"),
+    );
+    let (tv, theirs) = (Device::new(&network, "tv"), Device::new(&network, "theirs"));
+    run(async {
+        phone.takes_in(&tablet, Membership::Owner).await;
+        phone.takes_in(&tv, Membership::Shared).await;
+        tablet.sees("tv").await;
+        let home = bus::family::id(&phone.bus).await.unwrap();
+        tablet.plug(false);
+        let removed = bus::family::remove(&phone.bus, "tablet").await;
+        removed.unwrap().unwrap();
+        assert_eq!(bus::family::id(&tablet.bus).await.unwrap(), home);
+        tablet.plug(true);
+        is_of_no_family(&tablet).await;
+        tablet.restart();
+        is_of_no_family(&tablet).await;
+
+        theirs.takes_in(&tablet, Membership::Owner).await;
+        calls_go_both_ways(&theirs, &tablet).await;
+        tablet.restart();
+        theirs.sees("tablet").await;
+        calls_go_both_ways(&theirs, &tablet).await;
+        let family = bus::family::id(&tablet.bus).await.unwrap();
+        assert_eq!(family, bus::family::id(&theirs.bus).await.unwrap());
+        assert_ne!(family, home);
+    });
+}
+
+/// It knows that it was removed, and is not lost.
+async fn is_of_no_family(device: &Device) {
+    device.until("alone", |devices| devices.len() == 1).await;
+    assert_eq!(bus::family::id(&device.bus).await.unwrap(), None);
+    assert!(bus::family::lost(&device.bus).await.unwrap().is_none());
 }
 
 #[test]
@@ -283,10 +343,10 @@ fn nothing_readable_and_no_stable_name_crosses_the_network() {
                 if labels.count() >= 4 {
                     return;
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(common::PATIENCE, announced)
+        tokio::time::timeout(PATIENCE, announced)
             .await
             .expect("announcements are seen");
         assert_eq!(

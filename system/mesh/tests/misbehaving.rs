@@ -33,7 +33,7 @@ const KINDS: [Kind; 6] = [
     Kind::Probe,
     Kind::Question,
     Kind::Used,
-    Kind::Lost,
+    Kind::Removed,
 ];
 
 /// Where a device takes connections.
@@ -76,7 +76,7 @@ async fn is_answered(connection: &Connection, kind: Kind) -> Result<bool> {
             wire::write(&mut send, &head).await?;
         }
         Kind::Used => wire::write(&mut send, &Used::default()).await?,
-        Kind::Lost => wire::write_bytes(&mut send, b"nothing").await?,
+        Kind::Removed => wire::write_bytes(&mut send, b"nothing").await?,
         Kind::Probe => {}
     }
     Ok(receive.read(&mut [0]).await?.is_some_and(|read| read > 0))

@@ -4,12 +4,12 @@ use std::{
     env,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use anyhow::Context as _;
 use bus::{Caller, Outgoing, following, settings as wire};
 use futures::stream;
+use service::notices;
 use store::Disk;
 
 use crate::{
@@ -17,9 +17,6 @@ use crate::{
     keeper::{Keeper, Refusal},
     registry::{Follows, Kind, Registry, Value},
 };
-
-/// How long the shade may take to be there for a notice.
-const SHADE_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Serves the settings of this device until it is told to stop.
 ///
@@ -34,13 +31,11 @@ pub fn run() -> anyhow::Result<()> {
             &folder("HYPER_DATA", "/data/settings"),
             &folder("HYPER_SYSTEM", "/system"),
         )?;
-        for notice in keeper.notices() {
-            tracing::warn!("{notice}");
-        }
-        tokio::spawn(tell_owner(
-            bus::Client::from_environment(),
-            keeper.notices().to_vec(),
-        ));
+        let notices = keeper.notices().to_vec();
+        tokio::spawn(async move {
+            let client = bus::Client::from_environment();
+            notices::tell_owner(&client, "Settings", notices).await;
+        });
         let mut server = bus::Server::from_environment().context("taking the sockets over")?;
         for interface in interfaces(keeper) {
             server.serve(interface);
@@ -69,30 +64,6 @@ pub fn interfaces(keeper: Keeper) -> [bus::Interface; 2] {
         wire::interface(Handler(Arc::clone(&keeper))),
         bus::following::interface(Following(Handler(keeper))),
     ]
-}
-
-/// Posts the notices to the shade: the owner should not have to go looking for them.
-async fn tell_owner(bus: bus::Client, notices: Vec<String>) {
-    let bus = bus.with_deadline(SHADE_DEADLINE);
-    for notice in notices {
-        let mut text = notice;
-        // The shade takes 500 bytes; the whole text stays in the log.
-        let end = (0..=text.len().min(500))
-            .rev()
-            .find(|&at| text.is_char_boundary(at));
-        text.truncate(end.unwrap_or(0));
-        let notification = bus::notify::Notification {
-            title: "Settings".to_owned(),
-            text,
-            importance: bus::notify::Importance::Normal,
-            tag: None,
-        };
-        match bus::notify::post(&bus, &notification).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(reason)) => tracing::warn!("the shade refused a notice: {reason}"),
-            Err(error) => tracing::warn!("a notice did not reach the shade: {error}"),
-        }
-    }
 }
 
 struct Handler(Arc<Mutex<Keeper>>);

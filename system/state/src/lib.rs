@@ -38,11 +38,10 @@ use bus::{Address, Client};
 
 use following::Following;
 use home::Home;
+use service::notices;
 
 /// The longest pause before a service that went away is watched again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How long the shade may take to be there for a notice.
-const SHADE_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Serves what the family shares until told to stop. Its files are in `HYPER_DATA`.
 pub fn run() -> Result<()> {
@@ -94,7 +93,7 @@ pub fn start(server: &mut bus::Server, data: &Path, bus: PathBuf) -> Result<Arc<
             let mut changes = home.watch();
             loop {
                 notices.extend(home.take_notices());
-                tell_owner(&client, std::mem::take(&mut notices)).await;
+                notices::tell_owner(&client, "Devices", std::mem::take(&mut notices)).await;
                 if changes.changed().await.is_err() {
                     return;
                 }
@@ -135,26 +134,5 @@ impl Again {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         self.began = tokio::time::Instant::now();
-    }
-}
-
-/// Posts notices to the shade: the owner should not have to go looking for them.
-async fn tell_owner(client: &Client, notices: Vec<String>) {
-    let client = client.with_deadline(SHADE_DEADLINE);
-    for mut text in notices {
-        tracing::warn!("{text}");
-        // The shade takes 500 bytes; the whole text stays in the log.
-        text.truncate(text.floor_char_boundary(500));
-        let notification = bus::notify::Notification {
-            title: "Devices".to_owned(),
-            text,
-            importance: bus::notify::Importance::Normal,
-            tag: None,
-        };
-        match bus::notify::post(&client, &notification).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(reason)) => tracing::warn!("the shade refused a notice: {reason}"),
-            Err(error) => tracing::warn!("a notice did not reach the shade: {error}"),
-        }
     }
 }

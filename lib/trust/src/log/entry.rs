@@ -232,6 +232,14 @@ pub(crate) struct Draft {
 }
 
 impl Entry {
+    /// Where it removes a device: which, and whether it says that it is lost.
+    pub fn removes(&self) -> Option<(DeviceId, bool)> {
+        match self.action() {
+            Action::Removed { device, lost } => Some((*device, *lost)),
+            _ => None,
+        }
+    }
+
     /// Signs an entry.
     pub(crate) fn sign(author: &Identity, draft: Draft) -> Result<Self, EntryError> {
         let (kind, content) = encode_action(&draft.action);

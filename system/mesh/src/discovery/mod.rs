@@ -15,6 +15,7 @@
 //! - **Links come and go.** When one comes up, the device announces itself there at once and asks who
 //!   else is there.
 
+pub mod batches;
 pub mod label;
 pub mod message;
 pub mod sockets;
@@ -87,7 +88,10 @@ pub enum Event {
     /// The devices that are open for pairing, with where they say to be.
     Candidates(BTreeMap<DeviceKey, Vec<SocketAddr>>),
     /// Links or their addresses have changed.
-    LinksChanged,
+    LinksChanged {
+        /// Whether all of them take batches of datagrams; none where there are none.
+        batches: Option<bool>,
+    },
 }
 
 /// Addresses of a device, with the time until which each holds, the newest first.
@@ -223,7 +227,9 @@ impl Discovery {
             for spot in self.spots.values_mut() {
                 spot.due.push((Instant::now(), true));
             }
-            let _ = self.events.send(Event::LinksChanged).await;
+            let taken = self.spots.values().map(|spot| spot.multicast.batches);
+            let batches = taken.reduce(|one, other| one && other);
+            let _ = self.events.send(Event::LinksChanged { batches }).await;
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::message;
+use super::{batches, message};
 
 const PORT: u16 = 5353;
 const GROUP_4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
@@ -110,6 +110,8 @@ pub struct Multicast {
     socket: std::sync::Arc<UdpSocket>,
     group: SocketAddr,
     listener: AbortHandle,
+    /// Whether batches of datagrams can be sent there.
+    pub batches: bool,
 }
 
 impl Multicast {
@@ -139,12 +141,14 @@ impl Multicast {
             socket.join_multicast_v4_n(&GROUP_4, &link)?;
             SocketAddr::from((GROUP_4, PORT))
         };
+        let batches = batches::are_taken(&place);
         let socket = std::sync::Arc::new(UdpSocket::from_std(socket.into())?);
         let listener = tokio::spawn(listen(socket.clone(), place, packets)).abort_handle();
         Ok(Self {
             socket,
             group,
             listener,
+            batches,
         })
     }
 
