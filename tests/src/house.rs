@@ -34,11 +34,35 @@ fn ip(arguments: &str) -> Result<()> {
     Ok(())
 }
 
+/// What devices run from: programs, and the manifests of services.
+#[derive(Debug)]
+pub struct Stage(tempfile::TempDir);
+
+impl Stage {
+    /// These services of the product `desktop`, from the sources in `root` and the programs in `built`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when something of it is not there.
+    pub fn new(root: &Path, built: &Path, services: &[&str]) -> Result<Arc<Self>> {
+        let mut product = Product::load(root, "desktop")?;
+        product.services = services.iter().map(ToString::to_string).collect();
+        let stage = tempfile::tempdir()?;
+        let (options, progress) = (Options::default(), Progress::default());
+        image::stage_layer(root, &product, &options, built, stage.path(), &progress)?;
+        Ok(Arc::new(Self(stage)))
+    }
+
+    fn system(&self) -> PathBuf {
+        self.0.path().join("system")
+    }
+}
+
 /// A switch with devices. There is no router: no device has a route to anywhere else.
 #[derive(Debug)]
 pub struct House {
     switch: String,
-    stage: tempfile::TempDir,
+    stage: Arc<Stage>,
     ports: AtomicU32,
 }
 
@@ -57,17 +81,12 @@ impl House {
             return Ok(None);
         }
         let root = paths::repository()?;
-        let mut product = Product::load(&root, "desktop")?;
-        product.services = services.iter().map(ToString::to_string).collect();
-        let stage = tempfile::tempdir()?;
-        let options = Options::default();
-        let built = if options.no_build {
+        let built = if Options::default().no_build {
             programs::built(&root)?
         } else {
             programs::build(&root)?
         };
-        let progress = Progress::default();
-        image::stage_layer(&root, &product, &options, &built, stage.path(), &progress)?;
+        let stage = Stage::new(&root, &built, services)?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let switch = format!("house-{}-{number}", std::process::id());
         ip(&format!("netns add {switch}"))?;
@@ -138,6 +157,7 @@ impl Drop for House {
 #[derive(Debug)]
 pub struct Device {
     house: Arc<House>,
+    stage: Arc<Stage>,
     namespace: String,
     port: u32,
     folder: tempfile::TempDir,
@@ -151,11 +171,21 @@ impl Device {
     ///
     /// Fails when its namespace cannot be made or its `init` does not start.
     pub fn new(house: &Arc<House>) -> Result<Self> {
+        Self::running(house, &house.stage)
+    }
+
+    /// As [`Device::new`], running what stands there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Device::new`].
+    pub fn running(house: &Arc<House>, stage: &Arc<Stage>) -> Result<Self> {
         let port = house.ports.fetch_add(1, Ordering::Relaxed) + 1;
         let (switch, there) = (&house.switch, format!("{}-{port}", house.switch));
         ip(&format!("netns add {there}"))?;
         let mut device = Self {
             house: Arc::clone(house),
+            stage: Arc::clone(stage),
             namespace: there,
             port,
             folder: tempfile::tempdir()?,
@@ -231,7 +261,7 @@ impl Device {
     }
 
     fn system(&self, file: &str) -> PathBuf {
-        self.house.stage.path().join("system").join(file)
+        self.stage.system().join(file)
     }
 
     /// Starts its services.
@@ -245,10 +275,7 @@ impl Device {
             .args(["netns", "exec", &self.namespace])
             .arg(self.system("init"))
             .arg("--layer")
-            .args([
-                Path::new("--system"),
-                &self.house.stage.path().join("system"),
-            ])
+            .args([Path::new("--system"), &self.stage.system()])
             .args([Path::new("--data"), &self.data()])
             .args([Path::new("--run"), &self.folder.path().join("run")])
             .stdin(Stdio::null())
@@ -267,6 +294,17 @@ impl Device {
             let _ = kill_process(Pid::from_child(&init), Signal::TERM);
             let _ = init.wait();
         }
+    }
+
+    /// Stops it, and has it run what stands there from now on; none for what its house is for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Device::start`].
+    pub fn restart_with(&mut self, stage: Option<&Arc<Stage>>) -> Result<()> {
+        self.stop();
+        self.stage = Arc::clone(stage.unwrap_or(&self.house.stage));
+        self.start()
     }
 
     /// A command line of `hyper`, to be run.

@@ -10,6 +10,10 @@ use xtask::product::Product;
 use xtask::progress::Progress;
 use xtask::{paths, programs};
 
+/// What nobody has asked to be durable is not: else the kernel writes it out after half a minute, which on a machine that
+/// is slow enough hides that nobody has asked.
+const NEVER_BY_ITSELF: &str = "sysctl.vm.dirty_writeback_centisecs=0";
+
 /// What a phone is started from.
 #[derive(Debug)]
 pub struct Phone {
@@ -26,14 +30,14 @@ impl Phone {
     pub fn new(folder: &Path) -> Result<Phone> {
         let root = paths::repository()?;
         let _building = lock(&root)?;
-        Phone::build(&root, folder, None)
+        Phone::build(&root, folder, None, &[])
     }
 
     /// As [`Phone::new`], with some files that are not the product's.
     pub fn with_files(folder: &Path, variant: Variant) -> Result<Phone> {
         let root = paths::repository()?;
         let _building = lock(&root)?;
-        Phone::build(&root, folder, Some(variant))
+        Phone::build(&root, folder, Some(variant), &[])
     }
 
     /// As [`Phone::new`], with services that were built with a feature of the crate `hyper`.
@@ -49,13 +53,19 @@ impl Phone {
             name: feature.to_owned(),
             files: vec![("/system/hyper".into(), content)],
         };
-        Phone::build(&root, folder, Some(variant))
+        Phone::build(&root, folder, Some(variant), &[NEVER_BY_ITSELF])
     }
 
-    fn build(root: &Path, folder: &Path, variant: Option<Variant>) -> Result<Phone> {
+    fn build(
+        root: &Path,
+        folder: &Path,
+        variant: Option<Variant>,
+        command_line: &[&str],
+    ) -> Result<Phone> {
         let product = Product::load(root, "qemu-phone")?;
         let options = image::Options {
             variant,
+            command_line: command_line.iter().map(|&word| word.to_owned()).collect(),
             ..image::Options::default()
         };
         let image = image::build(root, &product, &options, &Progress::default())?;
