@@ -4,6 +4,7 @@
 //! `tests/`. They start real machines and look at them from outside.
 
 pub mod bench_mesh;
+pub mod bench_update;
 pub mod house;
 pub mod mirror;
 pub mod phone;

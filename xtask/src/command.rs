@@ -221,15 +221,13 @@ pub fn execute() -> Result<ExitCode> {
                     edition: options.edition,
                     development: !options.release,
                     no_build: options.no_build,
-                    command_line: Vec::new(),
-                    variant: None,
                     version: options.version,
                     update_root: options.update_root,
                     signer: options
                         .boot_key
                         .zip(options.boot_certificate)
                         .map(|(key, certificate)| Signer { key, certificate }),
-                    recovery: true,
+                    ..image::Options::default()
                 },
                 &progress,
             )?;

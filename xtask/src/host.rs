@@ -33,6 +33,8 @@ pub enum Purpose {
     BenchMesh,
     /// What they are measured beside.
     MeshPeers,
+    /// What updates are measured beside.
+    UpdatePeers,
 }
 
 /// A package of the developer's machine.
@@ -201,6 +203,26 @@ const REQUIREMENTS: &[Requirement] = &[
         Purpose::MeshPeers,
         "syncthing",
         "keeps folders in step, to be measured beside",
+    ),
+    requirement(
+        Purpose::UpdatePeers,
+        "casync",
+        "keeps images in chunks, to be measured beside",
+    ),
+    requirement(
+        Purpose::UpdatePeers,
+        "zstd",
+        "makes patches of images, to be measured beside",
+    ),
+    requirement(
+        Purpose::UpdatePeers,
+        "xdelta3",
+        "makes patches of images, to be measured beside",
+    ),
+    requirement(
+        Purpose::UpdatePeers,
+        "bsdiff",
+        "makes the smallest patches, to be measured beside",
     ),
     requirement(
         Purpose::Test,

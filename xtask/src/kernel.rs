@@ -58,7 +58,16 @@ pub fn find(root: &Path, kernel: &Kernel, require_own: bool, progress: &Progress
         }
         progress.note("Using Debian's kernel. `cargo xtask kernel` makes one that starts in a third of the time (once, ten minutes).");
     }
-    let folder = packages::unpacked(root, "linux-image-amd64", progress)?;
+    debian(root, "linux-image-amd64", progress)
+}
+
+/// Debian's kernel in the package for `role`.
+///
+/// # Errors
+///
+/// Fails when it cannot be fetched.
+pub fn debian(root: &Path, role: &str, progress: &Progress) -> Result<Built> {
+    let folder = packages::unpacked(root, role, progress)?;
     let modules = only_entry(&folder.join("lib/modules"))?;
     let version = modules
         .file_name()

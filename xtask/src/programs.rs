@@ -84,6 +84,17 @@ pub fn build(root: &Path) -> Result<PathBuf> {
 ///
 /// Fails when they do not compile.
 pub fn build_with(root: &Path, features: &[&str]) -> Result<PathBuf> {
+    process::run_visibly(&mut build_command(root, features)?)
+        .context("building the programs of the device")?;
+    built(root)
+}
+
+/// The command that builds the programs of a device.
+///
+/// # Errors
+///
+/// Fails when the target folder is not known.
+pub fn build_command(root: &Path, features: &[&str]) -> Result<Command> {
     let mut command = cargo(root)?;
     command.args(["build", "--release", "--target", TARGET]);
     for program in PROGRAMS.into_iter().chain([RECOVERY]) {
@@ -93,8 +104,7 @@ pub fn build_with(root: &Path, features: &[&str]) -> Result<PathBuf> {
     if !features.is_empty() {
         command.args(["--features", &features.join(",")]);
     }
-    process::run_visibly(&mut command).context("building the programs of the device")?;
-    built(root)
+    Ok(command)
 }
 
 /// The folder with the programs as they were last built.

@@ -57,8 +57,8 @@ pub fn run(root: &Path, progress: &Progress) -> Result<()> {
     Ok(())
 }
 
-/// Copies what is under version control, as it is in the work tree.
-fn copy_sources(root: &Path, to: &Path) -> Result<()> {
+/// What is under version control, and still in the work tree, sorted.
+pub(crate) fn sources(root: &Path) -> Result<Vec<String>> {
     let list = process::output(
         Command::new("git")
             .args([
@@ -70,13 +70,22 @@ fn copy_sources(root: &Path, to: &Path) -> Result<()> {
             ])
             .current_dir(root),
     )?;
-    for name in list.split('\0').filter(|name| !name.is_empty()) {
-        let from = root.join(name);
+    let mut names: Vec<String> = list
+        .split('\0')
+        .filter(|name| !name.is_empty())
         // Removed in the work tree and not yet in the index.
-        if !from.exists() {
-            continue;
-        }
-        let target = to.join(name);
+        .filter(|name| root.join(name).exists())
+        .map(str::to_owned)
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Copies what is under version control, as it is in the work tree.
+fn copy_sources(root: &Path, to: &Path) -> Result<()> {
+    for name in sources(root)? {
+        let from = root.join(&name);
+        let target = to.join(&name);
         paths::create(target.parent().unwrap_or(to))?;
         fs::copy(&from, &target).with_context(|| format!("copying {name}"))?;
     }

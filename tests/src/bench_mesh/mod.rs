@@ -17,6 +17,7 @@ pub mod syncthing;
 pub mod usage;
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -90,7 +91,7 @@ fn measure(arguments: Arguments) -> Result<()> {
     };
     let begin = Instant::now();
     let mut table = Table {
-        circumstances: circumstances(),
+        circumstances: circumstances(&std::env::temp_dir()),
         figures: Vec::new(),
     };
     let two = [
@@ -176,8 +177,8 @@ fn house(services: &[&str]) -> Result<Arc<House>> {
     House::new(services)?.context("there can be no network namespaces here: see above")
 }
 
-/// What the figures depend on beside us.
-fn circumstances() -> Vec<(String, String)> {
+/// What figures depend on beside us; files are in `folder`.
+pub(crate) fn circumstances(folder: &Path) -> Vec<(String, String)> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let information = read("/proc/cpuinfo");
     let model = information
@@ -188,8 +189,7 @@ fn circumstances() -> Vec<(String, String)> {
     let load = read("/proc/loadavg");
     let load = load.split_whitespace().next().unwrap_or("unknown");
     let processors = thread::available_parallelism().map_or(1, usize::from);
-    let folder = std::env::temp_dir();
-    let place = rustix::fs::statfs(&folder).map_or_else(
+    let place = rustix::fs::statfs(folder).map_or_else(
         |error| error.to_string(),
         |about| match about.f_type {
             0x0102_1994 => "tmpfs, in memory".to_owned(),
@@ -206,10 +206,7 @@ fn circumstances() -> Vec<(String, String)> {
             "kernel".into(),
             read("/proc/sys/kernel/osrelease").trim().to_owned(),
         ),
-        (
-            "files".into(),
-            format!("{place} ({}; TMPDIR says where)", folder.display()),
-        ),
+        ("files".into(), format!("{place} ({})", folder.display())),
     ]
 }
 

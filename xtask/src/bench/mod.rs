@@ -11,6 +11,7 @@ pub mod flips;
 pub mod mesh;
 pub mod peer;
 pub mod table;
+pub mod update;
 pub mod wave;
 
 use std::{
@@ -43,6 +44,8 @@ use crate::{
 pub enum What {
     /// Devices of a family: how quick they find each other, call each other and send files.
     Mesh(mesh::Arguments),
+    /// A later release: what is downloaded for it, and what writing it takes.
+    Update(update::Arguments),
 }
 
 /// What is measured of one device, where nothing else is said.
@@ -78,8 +81,10 @@ pub struct Arguments {
 ///
 /// Fails when something cannot be built.
 pub fn execute(root: &Path, arguments: &Arguments, yes: bool, progress: &Progress) -> Result<()> {
-    if let Some(What::Mesh(arguments)) = &arguments.what {
-        return mesh::execute(root, arguments, yes, progress);
+    match &arguments.what {
+        Some(What::Mesh(arguments)) => return mesh::execute(root, arguments, yes, progress),
+        Some(What::Update(arguments)) => return update::execute(root, arguments, yes, progress),
+        None => {}
     }
     let mut purposes = vec![Purpose::Image, Purpose::Run];
     if !arguments.no_peers {

@@ -32,6 +32,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+pub(crate) use self::root::copy_tree;
 pub use self::{
     boot::Signer,
     partitions::Layout,
@@ -67,6 +68,10 @@ pub struct Options {
     pub signer: Option<Signer>,
     /// Whether it has a recovery. Only tests have use for one without.
     pub recovery: bool,
+    /// A folder with programs that were built elsewhere, which are used as they are.
+    pub programs: Option<PathBuf>,
+    /// Another kernel than the product's.
+    pub kernel: Option<kernel::Built>,
 }
 
 impl Options {
@@ -99,6 +104,8 @@ impl Default for Options {
             update_root: None,
             signer: None,
             recovery: true,
+            programs: None,
+            kernel: None,
         }
     }
 }
@@ -147,12 +154,15 @@ pub fn build(
         None => paths::output(root, &product.name)?,
     };
     let lock = lock(&folder, progress)?;
-    let programs = if options.no_build {
-        programs::built(root)?
-    } else {
-        progress.noisy_step("building the programs", || programs::build(root))?
+    let programs = match &options.programs {
+        Some(programs) => programs.clone(),
+        None if options.no_build => programs::built(root)?,
+        None => progress.noisy_step("building the programs", || programs::build(root))?,
     };
-    let kernel = kernel::find(root, kernel, !options.development, progress)?;
+    let kernel = match &options.kernel {
+        Some(kernel) => kernel.clone(),
+        None => kernel::find(root, kernel, !options.development, progress)?,
+    };
     let modules = match &kernel.modules {
         Some(folder) => {
             Some(progress.step("reading the kernel's drivers", || Modules::read(folder))?)

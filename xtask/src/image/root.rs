@@ -249,7 +249,7 @@ fn stage_certificates(root: &Path, to: &Path, progress: &Progress) -> Result<()>
 }
 
 /// Copies a file or a folder with all that is in it; nothing when it does not exist.
-pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     let Ok(kind) = fs::symlink_metadata(from).map(|metadata| metadata.file_type()) else {
         return Ok(());
     };
