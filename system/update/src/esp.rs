@@ -9,6 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions, ReadWriteSeek};
 
+use crate::blocks::Blocks;
 use crate::place::Readable;
 use crate::stick::ReadOnly;
 
@@ -40,7 +41,8 @@ pub fn with_file<T>(
 ) -> io::Result<T> {
     // A file system begins where the disk stands.
     disk.seek(SeekFrom::Start(0))?;
-    let system = FileSystem::new(ReadOnly::new(disk, u64::MAX), FsOptions::new())?;
+    let disk = Blocks::new(ReadOnly::new(disk, u64::MAX));
+    let system = FileSystem::new(disk, FsOptions::new())?;
     let mut file = system.root_dir().open_file(path)?;
     Ok(read(&mut file))
 }
@@ -65,7 +67,7 @@ pub fn make(
     size: u64,
     files: &mut [(&str, &mut dyn Read)],
 ) -> io::Result<()> {
-    disk.seek(SeekFrom::Start(0))?;
+    let mut disk = Blocks::new(disk);
     let sectors = u32::try_from(size / 512).map_err(|_| {
         io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -73,7 +75,7 @@ pub fn make(
         )
     })?;
     fatfs::format_volume(
-        &mut *disk,
+        &mut disk,
         FormatVolumeOptions::new()
             .fat_type(FatType::Fat32)
             .bytes_per_sector(512)
@@ -82,7 +84,7 @@ pub fn make(
             .volume_label(LABEL),
     )?;
     disk.seek(SeekFrom::Start(0))?;
-    let system = FileSystem::new(disk, FsOptions::new())?;
+    let system = FileSystem::new(&mut disk, FsOptions::new())?;
     for (path, content) in files {
         let mut folder = system.root_dir();
         let mut parts = path.split('/').peekable();
@@ -96,7 +98,8 @@ pub fn make(
             }
         }
     }
-    system.unmount()
+    system.unmount()?;
+    disk.flush()
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@
 
 pub mod archive;
 pub mod automatic;
+mod blocks;
 pub mod esp;
 pub mod family;
 pub mod fetch;
