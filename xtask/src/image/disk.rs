@@ -2,14 +2,15 @@
 
 use std::{
     fs::{self, File},
-    io::{ErrorKind, Read as _},
+    io::ErrorKind,
     os::unix::fs::FileExt as _,
     path::Path,
 };
 
+use ::partitions::{SECTOR, Table};
 use anyhow::{Context as _, Result, bail};
 
-use super::{Image, partitions};
+use super::{Image, Layout, partitions};
 use crate::{process, programs::SOURCE_DATE_EPOCH};
 
 /// How much is compared and written at a time: small enough to keep holes, large enough to be quick.
@@ -20,12 +21,16 @@ pub(super) fn create(image: &Image, path: &Path) -> Result<()> {
     // Made beside its place and moved there, so that a disk that exists is complete.
     let temporary = path.with_extension("new");
     let _ = fs::remove_file(&temporary);
-    let file = File::create_new(&temporary)
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&temporary)
         .with_context(|| format!("creating {}", temporary.display()))?;
     file.set_len(image.layout.size())?;
-    let (first, (offset, second)) = image.layout.tables();
-    file.write_all_at(&first, 0)?;
-    file.write_all_at(&second, offset)?;
+    partitions::table(&image.layout, &image.product.name)
+        .write(&mut file)
+        .with_context(|| format!("writing {}", temporary.display()))?;
     drop(file);
     write_system(image, &temporary)?;
     make_data(image, &temporary)?;
@@ -34,16 +39,13 @@ pub(super) fn create(image: &Image, path: &Path) -> Result<()> {
 
 /// Writes the system's partitions of a disk that exists; makes the disk when there is none.
 pub(super) fn update(image: &Image, path: &Path) -> Result<()> {
-    let mut file = match File::open(path) {
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return create(image, path),
         Err(error) => return Err(error).with_context(|| format!("opening {}", path.display())),
     };
-    let (table, _) = image.layout.tables();
-    let mut found = vec![0; table.len()];
-    file.read_exact(&mut found)
-        .with_context(|| format!("reading {}", path.display()))?;
-    if found != table {
+    let table = Table::read(&file).with_context(|| format!("reading {}", path.display()))?;
+    if !fits(&table, &image.layout) {
         bail!(
             "{} has other partitions than devices/{}.toml asks for: `--fresh` makes it anew, without what the device has stored",
             path.display(),
@@ -51,6 +53,18 @@ pub(super) fn update(image: &Image, path: &Path) -> Result<()> {
         );
     }
     write_system(image, path)
+}
+
+/// Whether a disk has the partitions of a layout, where the layout has them. The data may have grown.
+fn fits(table: &Table, layout: &Layout) -> bool {
+    let found = table.partitions();
+    found.len() == layout.partitions.len()
+        && found.iter().zip(&layout.partitions).all(|(entry, wanted)| {
+            let size = (entry.sectors.end() + 1).saturating_sub(*entry.sectors.start()) * SECTOR;
+            entry.name == wanted.name
+                && entry.sectors.start() * SECTOR == wanted.offset
+                && (size == wanted.size || (wanted.name == "data" && size > wanted.size))
+        })
 }
 
 fn write_system(image: &Image, disk: &Path) -> Result<()> {

@@ -180,7 +180,7 @@ pub fn build(
         &stage,
         progress,
     )?;
-    let layout = Layout::new(&product.name, *disk);
+    let layout = partitions::layout(*disk);
     let slot_size = layout.partition("root-a").size;
     let packed = progress.step("packing the root", || {
         root::pack(product, &stage, &folder.join("root.img"), slot_size)
