@@ -3,6 +3,7 @@
 pub mod ahead;
 pub mod choice;
 pub mod data;
+pub mod grow;
 pub mod initramfs;
 pub mod mount;
 pub mod root;

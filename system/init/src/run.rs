@@ -32,7 +32,7 @@ pub fn device() -> Result<Infallible> {
     let events = UeventSocket::open()?;
     let text = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let slot = CommandLine::parse(&text).unwrap_or_default().slot;
-    let problem = boot::data::mount_data(&events)?;
+    let problem = boot::data::mount_data(&events, &log)?;
     if let Some(problem) = &problem {
         log.say(
             Level::Error,

@@ -14,6 +14,7 @@
 mod data;
 mod family;
 mod faults;
+mod growth;
 mod lifecycle;
 mod pc;
 mod recovery;
@@ -157,6 +158,10 @@ const ON_THEIR_OWN: &[Check] = &[
     (
         "a_full_disk_refuses_changes_and_loses_nothing",
         faults::a_full_disk_refuses_and_loses_nothing,
+    ),
+    (
+        "data_fills_a_disk_that_is_larger_than_its_image",
+        growth::data_fills_a_larger_disk,
     ),
     (
         "a_clock_before_the_release_is_not_believed",

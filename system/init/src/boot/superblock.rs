@@ -6,9 +6,12 @@
 //!
 //! Both halves are good, one of them older: what differs between two writes (counts, times, whether
 //! there is a journal to replay) stands by itself, and what must not differ can be compared with the
-//! copy that ext4 keeps in its second block group and never writes again. So a superblock whose
+//! copy that ext4 keeps in its second block group and writes again only when it has grown. So a superblock whose
 //! checksum does not fit, and which agrees with that copy, gets a checksum that fits. Anything else is
 //! damage, and is left as it is.
+//!
+//! A file system that grows has its new size before that copy has it: it may be the larger one, as far as
+//! its partition reaches. All that says how large it is stands in the first sector.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -24,21 +27,27 @@ const SIZE: usize = 1024;
 const MAGIC: (usize, [u8; 2]) = (0x38, [0x53, 0xef]);
 const LOG_BLOCK_SIZE: usize = 0x18;
 const FIRST_BLOCK: usize = 0x14;
+const INODES: usize = 0x00;
+const BLOCKS: usize = 0x04;
+const BLOCKS_HIGH: usize = 0x150;
 const BLOCKS_PER_GROUP: usize = 0x20;
+const INODES_PER_GROUP: usize = 0x28;
 /// Features without which a file system must not be mounted. One of them comes and goes: that there is
 /// a journal to replay.
 const INCOMPATIBLE: usize = 0x60;
 const HAS_TO_RECOVER: u32 = 0x4;
+/// And one comes when it grows beyond what was reserved for that: descriptors of groups beside their groups.
+const META_GROUPS: u32 = 0x10;
+/// Counts of blocks have an upper half.
+const WIDE: u32 = 0x80;
 /// Features without which it must not be written; metadata with checksums is one.
 const READ_ONLY: usize = 0x64;
 const HAS_CHECKSUMS: u32 = 0x400;
 const CHECKSUM: usize = 0x3fc;
 
-/// What never changes as long as a file system is not made anew: its geometry, its identifiers, its
-/// journal.
-const FIXED: [Range<usize>; 9] = [
-    // Counts of inodes and blocks.
-    0x00..0x08,
+/// What never changes as long as a file system is not made anew: its geometry but for its size, its
+/// identifiers, its journal.
+const FIXED: [Range<usize>; 7] = [
     // First block, sizes of blocks and clusters, blocks, clusters and inodes of a group.
     0x14..0x2c,
     MAGIC.0..0x3a,
@@ -51,11 +60,53 @@ const FIXED: [Range<usize>; 9] = [
     0xd0..0xe8,
     // Hash seed, size of group descriptors.
     0xec..0x100,
-    // The upper half of the count of blocks.
-    0x150..0x154,
 ];
 
 type Superblock = [u8; SIZE];
+
+/// How large a file system is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Its blocks.
+    pub blocks: u64,
+    /// The size of one, in bytes.
+    pub block: u64,
+    /// How many of them a group has.
+    pub blocks_in_group: u64,
+}
+
+impl Extent {
+    /// Its size in bytes.
+    pub fn bytes(self) -> u64 {
+        self.blocks.saturating_mul(self.block)
+    }
+
+    /// What a superblock says of it, if that can be.
+    fn of(superblock: &Superblock) -> Option<Self> {
+        let block = 1024u64.checked_shl(number(superblock, LOG_BLOCK_SIZE))?;
+        let high = match number(superblock, INCOMPATIBLE) & WIDE {
+            0 => 0,
+            _ => u64::from(number(superblock, BLOCKS_HIGH)),
+        };
+        let extent = Self {
+            blocks: high << 32 | u64::from(number(superblock, BLOCKS)),
+            block,
+            blocks_in_group: u64::from(number(superblock, BLOCKS_PER_GROUP)),
+        };
+        // ext4 knows no others.
+        ((1024..=1 << 16).contains(&block) && extent.blocks_in_group > 0).then_some(extent)
+    }
+}
+
+/// How large the file system on `disk` is; none where it is not ours, or its superblock is not whole.
+///
+/// # Errors
+/// When the disk cannot be read.
+pub fn extent(disk: &mut (impl Read + Seek)) -> io::Result<Option<Extent>> {
+    let superblock = read(disk, START)?;
+    let whole = is_ours(&superblock) && number(&superblock, CHECKSUM) == checksum(&superblock);
+    Ok(whole.then(|| Extent::of(&superblock)).flatten())
+}
 
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +156,8 @@ fn mend_in(disk: &mut (impl Read + Write + Seek)) -> io::Result<Found> {
         copy => copy?,
     };
     let is_whole = is_ours(&copy) && number(&copy, CHECKSUM) == checksum(&copy);
-    if !is_whole || !agree(&superblock, &copy) {
+    let room = disk.seek(SeekFrom::End(0))?;
+    if !is_whole || !agree(&superblock, &copy, room) {
         return Ok(Found::Other);
     }
     let sum = checksum(&superblock);
@@ -130,19 +182,35 @@ fn is_ours(superblock: &Superblock) -> bool {
 
 /// Where the copy in the second block group is.
 fn copy_of(superblock: &Superblock) -> Option<u64> {
-    let block_size = 1024u64.checked_shl(number(superblock, LOG_BLOCK_SIZE))?;
-    let block = u64::from(number(superblock, FIRST_BLOCK))
-        + u64::from(number(superblock, BLOCKS_PER_GROUP));
-    // ext4 knows no larger blocks.
-    (block_size <= 1 << 16).then_some(block * block_size)
+    let extent = Extent::of(superblock)?;
+    let block = u64::from(number(superblock, FIRST_BLOCK)) + extent.blocks_in_group;
+    Some(block * extent.block)
 }
 
-fn agree(one: &Superblock, other: &Superblock) -> bool {
-    let features = |of| number(of, INCOMPATIBLE) & !HAS_TO_RECOVER;
-    features(one) == features(other)
+/// Whether a superblock and its copy are of one file system, on a disk of so many bytes.
+fn agree(one: &Superblock, copy: &Superblock, room: u64) -> bool {
+    let features = |of| number(of, INCOMPATIBLE) & !(HAS_TO_RECOVER | META_GROUPS);
+    features(one) == features(copy)
         && FIXED
             .iter()
-            .all(|range| one[range.clone()] == other[range.clone()])
+            .all(|range| one[range.clone()] == copy[range.clone()])
+        && is_grown(one, copy, room)
+}
+
+/// Whether a superblock has the size of its copy, or one that it may have grown to.
+fn is_grown(one: &Superblock, copy: &Superblock, room: u64) -> bool {
+    let (Some(extent), Some(before)) = (Extent::of(one), Extent::of(copy)) else {
+        return false;
+    };
+    let first = u64::from(number(one, FIRST_BLOCK));
+    let groups = extent
+        .blocks
+        .saturating_sub(first)
+        .div_ceil(extent.blocks_in_group);
+    let inodes = groups.checked_mul(u64::from(number(one, INODES_PER_GROUP)));
+    before.blocks <= extent.blocks
+        && extent.bytes() <= room
+        && inodes == Some(u64::from(number(one, INODES)))
 }
 
 fn number(superblock: &Superblock, at: usize) -> u32 {
@@ -236,6 +304,38 @@ mod tests {
                 .unwrap();
             assert!(dumped.status.success(), "{dumped:?}");
         }
+    }
+
+    #[test]
+    fn a_tear_while_it_grows_is_mended_too() {
+        let fresh = disk();
+        let old = read(&mut Cursor::new(&fresh), START).unwrap();
+        // From 160 to 400 MiB, which are four groups.
+        let mut new = next(&old);
+        new[BLOCKS..BLOCKS + 4].copy_from_slice(&102_400u32.to_le_bytes());
+        let inodes = number(&old, INODES_PER_GROUP) * 4;
+        new[INODES..INODES + 4].copy_from_slice(&inodes.to_le_bytes());
+        let sum = checksum(&new);
+        new[CHECKSUM..].copy_from_slice(&sum.to_le_bytes());
+        for halves in [torn(&old, &new), torn(&new, &old)] {
+            let mut disk = fresh.clone();
+            disk.resize(400 << 20, 0);
+            disk[1024..2048].copy_from_slice(&halves);
+            assert_eq!(mended(&mut disk), Found::Mended);
+        }
+        // It does not reach beyond its partition, nor is it smaller than it was, nor has it other inodes.
+        let wrong = |at: usize, value: u32, size: usize| {
+            let mut disk = fresh.clone();
+            disk.resize(size, 0);
+            let mut superblock = new;
+            superblock[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            disk[1024..2048].copy_from_slice(&superblock);
+            mended(&mut disk)
+        };
+        assert_eq!(wrong(ERROR_TIME, 1, 400 << 20), Found::Mended);
+        assert_eq!(wrong(ERROR_TIME, 1, (400 << 20) - 4096), Found::Other);
+        assert_eq!(wrong(BLOCKS, 40_000, 400 << 20), Found::Other);
+        assert_eq!(wrong(INODES, inodes + 1, 400 << 20), Found::Other);
     }
 
     #[test]
