@@ -40,8 +40,9 @@ pub fn data_fills_a_larger_disk(phone: &mut Shared) -> Result<()> {
         machine.evidence("/data is as small as it was made")
     );
     let log = machine.hyper("log -n 1000 init")?;
+    // What was said before the cut may be lost with it.
     ensure!(
-        log.matches("/data has grown to").count() == 1,
+        log.matches("/data has grown to").count() <= 1,
         "it grew more than once: {log}"
     );
     machine.shut_down(LIMIT)?;
