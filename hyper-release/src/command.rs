@@ -9,7 +9,7 @@ use release::wave::{ALL, Step, Wave};
 
 use crate::mirror::{self, Site};
 use crate::publish::{self, Change, Keys, OFFLINE_DAYS, in_days};
-use crate::{keys, make, verify};
+use crate::{keys, make, stick, verify};
 
 /// Makes, signs, publishes and checks releases.
 #[derive(Debug, Parser)]
@@ -120,6 +120,15 @@ enum Command {
         /// the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, with AWS_REGION or, for a store
         /// elsewhere, AWS_ENDPOINT
         to: String,
+    },
+    /// Make a stick from which a new machine gets the system
+    Stick {
+        /// The repository
+        repository: PathBuf,
+        /// The release whose recovery is started, `PRODUCT.EDITION.VERSION`
+        release: String,
+        /// Where the stick, which has a FAT file system, is mounted
+        stick: PathBuf,
     },
     /// Check every byte of a repository
     Verify {
@@ -236,6 +245,14 @@ async fn run(command: Command) -> Result<()> {
         } => publish::renew(&repository, root.as_deref(), &online_key, days).await?,
         Command::Mirror { from, to } => {
             let copied = mirror::copy(&from, &Site::parse(&to)?).await?;
+            println!("{:.1} MB copied", copied as f64 / 1e6);
+        }
+        Command::Stick {
+            repository,
+            release,
+            stick,
+        } => {
+            let copied = stick::make(&repository, &release, &stick).await?;
             println!("{:.1} MB copied", copied as f64 / 1e6);
         }
         Command::Verify {

@@ -25,6 +25,7 @@ pub mod keys;
 pub mod make;
 pub mod mirror;
 pub mod publish;
+pub mod stick;
 pub mod verify;
 
 /// The specification of TUF that metadata is written to.

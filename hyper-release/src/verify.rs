@@ -86,31 +86,8 @@ fn check(
     manifest: &Manifest,
     packs: &mut HashMap<String, Vec<u8>>,
 ) -> Result<()> {
-    for pack in &manifest.packs {
-        if packs.contains_key(&pack.hash) {
-            continue;
-        }
-        let path = repository.join(pack.path());
-        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        ensure!(
-            bytes.len() as u64 == pack.size && hexadecimal(&chunk::hash(&bytes)) == pack.hash,
-            "{} is damaged",
-            path.display()
-        );
-        packs.insert(pack.hash.clone(), bytes);
-    }
-    let assemble = |chunks: &[Chunk]| -> Result<Vec<u8>> {
-        let mut data = Vec::new();
-        for chunk in chunks {
-            let bytes = &packs[&manifest.packs[chunk.pack as usize].hash];
-            let from = chunk.offset as usize;
-            data.extend(pack::unpack(
-                chunk,
-                &bytes[from..from + chunk.stored as usize],
-            )?);
-        }
-        Ok(data)
-    };
+    read_packs(repository, manifest, packs)?;
+    let assemble = |chunks: &[Chunk]| assemble(manifest, packs, chunks);
     let root = assemble(&manifest.root.chunks).context("putting the root together")?;
     let tree = verity::Tree::build(root.as_slice(), &manifest.root.salt())?;
     ensure!(
@@ -130,4 +107,44 @@ fn check(
         .check(&boot_file::command_line(Cursor::new(file))?)?;
     }
     Ok(())
+}
+
+/// Reads the packs of a release that are not there yet, each compared with its hash.
+pub(crate) fn read_packs(
+    repository: &Path,
+    manifest: &Manifest,
+    packs: &mut HashMap<String, Vec<u8>>,
+) -> Result<()> {
+    for pack in &manifest.packs {
+        if packs.contains_key(&pack.hash) {
+            continue;
+        }
+        let path = repository.join(pack.path());
+        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        ensure!(
+            bytes.len() as u64 == pack.size && hexadecimal(&chunk::hash(&bytes)) == pack.hash,
+            "{} is damaged",
+            path.display()
+        );
+        packs.insert(pack.hash.clone(), bytes);
+    }
+    Ok(())
+}
+
+/// Puts chunks of a release together, each compared with its hash.
+pub(crate) fn assemble(
+    manifest: &Manifest,
+    packs: &HashMap<String, Vec<u8>>,
+    chunks: &[Chunk],
+) -> Result<Vec<u8>> {
+    let mut data = Vec::new();
+    for chunk in chunks {
+        let bytes = &packs[&manifest.packs[chunk.pack as usize].hash];
+        let from = chunk.offset as usize;
+        data.extend(pack::unpack(
+            chunk,
+            &bytes[from..from + chunk.stored as usize],
+        )?);
+    }
+    Ok(data)
 }

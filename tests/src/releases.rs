@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use hyper_release::publish::{self, Change};
-use hyper_release::{keys, make};
+use hyper_release::{keys, make, stick};
 use release::Manifest;
 use release::repository::{Folder, Repository};
 use release::wave::Wave;
@@ -112,6 +112,16 @@ impl<'a> Releases<'a> {
             &self.key,
             &self.key,
         ))
+    }
+
+    /// Makes the files of a stick from which a new machine gets a release.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is none of this version, or it has no recovery.
+    pub fn make_stick(&self, version: &str, folder: &Path) -> Result<()> {
+        let name = format!("{}.global.{version}", self.phone.image.product.name);
+        run(stick::make(&self.repository, &name, folder)).map(drop)
     }
 
     /// What a release consists of.

@@ -2,6 +2,7 @@
 //!
 //! 1. [`Layout`] says where the partitions of a new disk lie. Images and installations are made by it.
 //! 2. [`Table`] is a table as it stands on a disk, and how it is changed there: `data` grows with the disk.
+//! 3. [`sparse`] is how the empty file system of `data` travels.
 //!
 //! # Promises
 //!
@@ -12,6 +13,7 @@
 //! Disks whose blocks are larger than 512 bytes are not for this crate.
 
 mod layout;
+pub mod sparse;
 mod table;
 
 pub use layout::{Layout, NAMES, Partition, Sizes};

@@ -12,9 +12,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use update::install::Disks;
 
-/// What a disk of a device has.
-const PARTITIONS: [&str; 5] = ["esp-a", "esp-b", "root-a", "root-b", "data"];
-
 /// What the image of this recovery says of itself.
 #[derive(Clone, Debug, Deserialize)]
 pub struct About {
@@ -55,24 +52,34 @@ pub fn read<T: DeserializeOwned>(file: &Path) -> Result<T> {
     toml::from_str(&text).with_context(|| format!("reading {}", file.display()))
 }
 
-/// The disk of this device, as its folder of `/sys/devices`.
+/// The disk of this device, as its folder of `/sys/devices`; none where no disk is one of this system.
+///
+/// # Errors
+/// When nobody can say which it is.
+pub fn own_disk() -> Result<Option<PathBuf>> {
+    let disks = partition::disks_with(&partitions::NAMES)?;
+    Ok(choose(&disks)?.map(Path::to_owned))
+}
+
+/// The disk of this device, where there has to be one.
 ///
 /// # Errors
 /// When there is none, or nobody can say which it is.
-pub fn own_disk() -> Result<PathBuf> {
-    let disks = partition::disks_with(&PARTITIONS)?;
-    Ok(choose(&disks)?.to_owned())
+pub fn must_own_disk() -> Result<PathBuf> {
+    own_disk()?.with_context(|| {
+        format!(
+            "no disk of this device has the partitions {}: its storage is damaged or missing",
+            partitions::NAMES.join(", ")
+        )
+    })
 }
 
 /// The one that is built in, of the disks that look like a device's.
-fn choose(disks: &[PathBuf]) -> Result<&Path> {
+fn choose(disks: &[PathBuf]) -> Result<Option<&Path>> {
     let mut built_in = disks.iter().filter(|disk| !stick::is_on_usb(disk));
     match (built_in.next(), built_in.next(), disks) {
-        (Some(one), None, _) | (None, _, [one]) => Ok(one),
-        (None, _, []) => bail!(
-            "no disk of this device has the partitions {}: its storage is damaged or missing",
-            PARTITIONS.join(", ")
-        ),
+        (Some(one), None, _) | (None, _, [one]) => Ok(Some(one)),
+        (None, _, []) => Ok(None),
         _ => bail!(
             "more than one disk looks like this device's, so none is written: take out what does not belong to it"
         ),
@@ -103,7 +110,7 @@ impl Target {
     /// # Errors
     /// When the disk or the firmware cannot be asked.
     pub fn find(folder: &Path) -> Result<Self> {
-        let disk = own_disk()?;
+        let disk = must_own_disk()?;
         let firmware = slots::firmware_of(&disk)?;
         let slot = slot_to_write(firmware.recovery_that_runs()?, firmware.first()?);
         let events = UeventSocket::open()?;
@@ -149,12 +156,13 @@ mod tests {
             let disks: Vec<_> = plugged.iter().enumerate().map(|(n, &usb)| disk(usb, n)).collect();
             let built_in = plugged.iter().filter(|&&usb| !usb).count();
             match choose(&disks) {
-                Ok(chosen) => {
+                Ok(None) => prop_assert!(disks.is_empty()),
+                Ok(Some(chosen)) => {
                     prop_assert!(built_in == 1 || (built_in == 0 && disks.len() == 1));
                     prop_assert_eq!(stick::is_on_usb(chosen), built_in == 0);
                 }
                 Err(error) => {
-                    prop_assert!(built_in > 1 || (built_in == 0 && disks.len() != 1), "{}", error);
+                    prop_assert!(built_in > 1 || (built_in == 0 && disks.len() > 1), "{}", error);
                 }
             }
         }

@@ -46,10 +46,18 @@ pub struct Looked {
 ///
 /// # Errors
 /// When the names cannot be made.
-pub fn plugged_in(folder: &Path, own: &Path) -> Result<Vec<Stick>> {
+pub fn plugged_in(folder: &Path, own: Option<&Path>) -> Result<Vec<Stick>> {
+    // No disk is called so.
+    let own = own.unwrap_or(Path::new("/"));
     let named = name_all(Path::new("/sys/class/block"), folder, own);
     named.with_context(|| format!("naming what is plugged in, in {}", folder.display()))?;
     Ok(update::stick::plugged_in(folder))
+}
+
+/// The disk that a stick of [`plugged_in`] is, as its folder of `/sys/devices`.
+pub fn disk_of(found: &Stick) -> Option<PathBuf> {
+    let device = Path::new("/sys/class/block").join(found.node().file_name()?);
+    stick::disk(&device.canonicalize().ok()?)
 }
 
 fn name_all(class: &Path, folder: &Path, own: &Path) -> std::io::Result<()> {

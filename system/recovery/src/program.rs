@@ -20,6 +20,7 @@ use shell::surroundings::Surroundings;
 use ui::fonts::Faces;
 
 use crate::device::{About, Edition, Product, read};
+use crate::new_disk::Plan;
 use crate::offer::Wanted;
 use crate::screen::{self, Facts, Screen};
 use crate::work::{Command, Shown, Worker};
@@ -84,6 +85,9 @@ fn run() -> Result<Infallible> {
             let _ = window.upgrade_in_event_loop(move |window| screen::show(&window, &shown));
         }),
         found: None,
+        plan: Plan::read(&system.join("new-disk")),
+        disks: Vec::new(),
+        chosen: None,
     };
     thread("work", move || worker.run(&commands))?;
     sender.send(Command::Look)?;

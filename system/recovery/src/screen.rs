@@ -1,12 +1,13 @@
 //! The one screen: what there is to be seen, and what the person does about it.
 
 use std::fmt::Write as _;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use shell::platform::Hardware;
 use slint::platform::{Key, WindowEvent};
-use slint::{ComponentHandle as _, SharedString};
+use slint::{ComponentHandle as _, SharedString, VecModel};
 use ui::{RecoveryStage, RecoveryWindow};
 
 use crate::work::{Command, Shown};
@@ -48,6 +49,13 @@ impl Screen {
         };
         window.on_look(on(Command::Look));
         window.on_install(on(Command::Install));
+        let choose = act.clone();
+        window.on_choose(move |number| {
+            if let Ok(number) = usize::try_from(number) {
+                choose(Command::Choose(number));
+            }
+        });
+        window.on_erase(on(Command::Erase));
         window.on_start_again(on(Command::StartAgain));
         window.on_power_off(on(Command::PowerOff));
         let weak = window.as_weak();
@@ -117,6 +125,27 @@ pub fn show(window: &RecoveryWindow, shown: &Shown) {
             reasons = problems;
             RecoveryStage::Found
         }
+        Shown::Disks {
+            version,
+            disks,
+            problems,
+        } => {
+            window.set_version(version.as_str().into());
+            let disks: Vec<SharedString> = disks.iter().map(Into::into).collect();
+            window.set_disks(Rc::new(VecModel::from(disks)).into());
+            reasons = problems;
+            RecoveryStage::Disks
+        }
+        Shown::Chosen {
+            version,
+            disk,
+            partitions,
+        } => {
+            window.set_version(version.as_str().into());
+            window.set_disk(disk.as_str().into());
+            window.set_partitions(partitions.join(", ").into());
+            RecoveryStage::Chosen
+        }
         Shown::Installing {
             version,
             checking,
@@ -139,6 +168,12 @@ pub fn show(window: &RecoveryWindow, shown: &Shown) {
             RecoveryStage::Done
         }
     };
+    // What follows on a choice of disks is of the same machine.
+    match shown {
+        Shown::Disks { .. } | Shown::Chosen { .. } => window.set_new_machine(true),
+        Shown::Found { .. } | Shown::Nothing(_) => window.set_new_machine(false),
+        _ => {}
+    }
     window.set_reasons(reasons.join("\n").into());
     window.set_stage(stage);
 }
@@ -167,6 +202,22 @@ pub fn line(shown: &Shown) -> String {
         } => {
             line += &format!("{version} on {source} can be installed");
             problems(&mut line, others);
+        }
+        Shown::Disks {
+            version,
+            disks,
+            problems: others,
+        } => {
+            line += &format!("{version} can be installed on {}", disks.join(" or on "));
+            problems(&mut line, others);
+        }
+        Shown::Chosen {
+            version,
+            disk,
+            partitions,
+        } => {
+            line += &format!("is {disk} to be erased for {version}? It has the partitions ");
+            line += &format!("[{}]", partitions.join(", "));
         }
         Shown::Installing {
             version,

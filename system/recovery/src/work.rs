@@ -1,11 +1,11 @@
 //! What recovery does, one thing after the other, on a thread of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow, bail};
 use init::fatal;
 use init::slots::Slot;
 use release::Version;
@@ -14,8 +14,13 @@ use update::install::{Installation, Progress, Step};
 use update::source::Source;
 use update::supply::Supply;
 
-use crate::device::{Target, own_disk};
+use crate::candidate::{Candidate, candidates, size_text};
+use crate::device::{Target, must_own_disk, own_disk};
+use crate::new_disk::{self, Plan};
 use crate::offer::{self, Found, Wanted};
+
+/// For how long new partitions may still be announced when an installation has failed.
+const ANNOUNCED: Duration = Duration::from_secs(1);
 
 /// For how long the last sentence can be read.
 const LAST_WORD: Duration = Duration::from_secs(3);
@@ -27,6 +32,10 @@ pub enum Command {
     Look,
     /// To install what was found.
     Install,
+    /// To take the disk of this number, from 0, for the system: asked once more before it is done.
+    Choose(usize),
+    /// To erase the disk that was chosen, and install on it.
+    Erase,
     /// To start the system as if nothing had been wrong.
     StartAgain,
     /// To turn the device off.
@@ -50,6 +59,24 @@ pub enum Shown {
         older: bool,
         /// What was wrong with other sticks.
         problems: Vec<String>,
+    },
+    /// There is a release, no disk of this system, and disks that could be one.
+    Disks {
+        /// Its version.
+        version: String,
+        /// The disks, with their sizes.
+        disks: Vec<String>,
+        /// What was wrong with others, and with other sticks.
+        problems: Vec<String>,
+    },
+    /// A disk was chosen.
+    Chosen {
+        /// The version of the release.
+        version: String,
+        /// The disk, with its size.
+        disk: String,
+        /// What its partitions are called.
+        partitions: Vec<String>,
     },
     /// It is being written, or what was written is being read back.
     Installing {
@@ -88,6 +115,12 @@ pub struct Worker {
     pub show: Box<dyn FnMut(Shown) + Send>,
     /// What was found last.
     pub found: Option<Found>,
+    /// What a new disk becomes; none in an image that was made without.
+    pub plan: Result<Plan>,
+    /// The disks that could be taken.
+    pub disks: Vec<Candidate>,
+    /// The one that was chosen.
+    pub chosen: Option<Candidate>,
 }
 
 impl Worker {
@@ -111,7 +144,14 @@ impl Worker {
                     next = commands.try_iter().find(|other| *other != Command::Look);
                     runtime.block_on(self.look());
                 }
-                Command::Install => runtime.block_on(self.install()),
+                Command::Install => runtime.block_on(self.install(None)),
+                Command::Choose(number) => self.choose(number),
+                Command::Erase => {
+                    let chosen = self.chosen.take();
+                    runtime.block_on(self.install(chosen));
+                    // The new partitions were announced too; what was said of them is to be read.
+                    while commands.recv_timeout(ANNOUNCED).is_ok() {}
+                }
                 Command::StartAgain => self.start_again(),
                 Command::PowerOff => turn_off(),
             }
@@ -121,6 +161,7 @@ impl Worker {
     async fn look(&mut self) {
         (self.show)(Shown::Looking);
         self.found = None;
+        self.chosen = None;
         let shown = match self.look_at_sticks().await {
             Ok(shown) => shown,
             Err(error) => Shown::Nothing(vec![format!("{error:#}")]),
@@ -130,7 +171,8 @@ impl Worker {
 
     async fn look_at_sticks(&mut self) -> Result<Shown> {
         let own = own_disk()?;
-        let sticks = offer::plugged_in(&self.folder.join("sticks"), &own)?;
+        let sticks = offer::plugged_in(&self.folder.join("sticks"), own.as_deref())?;
+        let disks_of_sticks: Vec<_> = sticks.iter().filter_map(offer::disk_of).collect();
         let keys = match &self.keys {
             Ok(keys) => keys,
             Err(error) => return Ok(Shown::Nothing(vec![format!("{error:#}")])),
@@ -139,6 +181,11 @@ impl Worker {
         let Some(found) = looked.found else {
             return Ok(Shown::Nothing(looked.problems));
         };
+        if own.is_none() {
+            let version = found.manifest.version.to_string();
+            self.found = Some(found);
+            return self.look_at_disks(version, &disks_of_sticks, looked.problems);
+        }
         let shown = Shown::Found {
             version: found.manifest.version.to_string(),
             source: found.stick.to_string(),
@@ -149,12 +196,47 @@ impl Worker {
         Ok(shown)
     }
 
-    async fn install(&mut self) {
+    /// A machine without this system: where it could be installed.
+    fn look_at_disks(
+        &mut self,
+        version: String,
+        sticks: &[PathBuf],
+        mut problems: Vec<String>,
+    ) -> Result<Shown> {
+        let plan = self.plan.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+        let found = candidates(Path::new("/sys/block"), sticks, plan.layout.size());
+        problems.extend(found.reasons);
+        self.disks = found.disks;
+        if self.disks.is_empty() {
+            problems.insert(0, "no disk of this machine can be installed on".to_owned());
+            return Ok(Shown::Nothing(problems));
+        }
+        Ok(Shown::Disks {
+            version,
+            disks: self.disks.iter().map(name).collect(),
+            problems,
+        })
+    }
+
+    fn choose(&mut self, number: usize) {
+        let (Some(disk), Some(found)) = (self.disks.get(number), &self.found) else {
+            return;
+        };
+        (self.show)(Shown::Chosen {
+            version: found.manifest.version.to_string(),
+            disk: name(disk),
+            partitions: disk.partitions.clone(),
+        });
+        self.chosen = Some(disk.clone());
+    }
+
+    /// Installs what was found: on a disk that is erased for it, or on that of this device.
+    async fn install(&mut self, new: Option<Candidate>) {
         let Some(found) = self.found.clone() else {
             return self.look().await;
         };
         let version = found.manifest.version.to_string();
-        match self.write(&found).await {
+        match self.write(&found, new.as_ref()).await {
             Ok(slot) => {
                 (self.show)(Shown::Done { version });
                 tokio::time::sleep(LAST_WORD).await;
@@ -168,9 +250,20 @@ impl Worker {
     }
 
     /// Writes it, and has the firmware start it.
-    async fn write(&mut self, found: &Found) -> Result<Slot> {
-        let target = Target::find(&self.folder)?;
+    async fn write(&mut self, found: &Found, new: Option<&Candidate>) -> Result<Slot> {
         let version = found.manifest.version.to_string();
+        let target = match (new, &self.plan) {
+            (None, _) => Target::find(&self.folder)?,
+            (Some(disk), Ok(plan)) => {
+                (self.show)(Shown::Installing {
+                    version: version.clone(),
+                    checking: false,
+                    percent: 0,
+                });
+                plan.begin(disk, &self.folder)?
+            }
+            (Some(_), Err(error)) => bail!("{error:#}"),
+        };
         let mut last = None;
         let show = &mut self.show;
         let mut observe = |progress: Progress| {
@@ -191,6 +284,9 @@ impl Worker {
         }
         .run()
         .await?;
+        if let Some(disk) = new {
+            new_disk::finish(disk)?;
+        }
         target
             .firmware
             .prepare(target.slot)
@@ -202,7 +298,7 @@ impl Worker {
     /// Has the firmware start what it started before any of it failed.
     fn start_again(&mut self) {
         let start = || -> Result<()> {
-            let firmware = init::slots::firmware_of(&own_disk()?)?;
+            let firmware = init::slots::firmware_of(&must_own_disk()?)?;
             let slot = firmware.first()?.unwrap_or(Slot::A);
             firmware.prepare(slot)?;
             firmware.keep(slot)
@@ -215,6 +311,10 @@ impl Worker {
             }
         }
     }
+}
+
+fn name(disk: &Candidate) -> String {
+    format!("{}, {}", disk.name, size_text(disk.size))
 }
 
 fn installing(version: &str, progress: Progress) -> Shown {

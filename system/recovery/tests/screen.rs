@@ -67,6 +67,31 @@ fn found(version: &str, older: bool) -> Shown {
     }
 }
 
+fn disks() -> Shown {
+    Shown::Disks {
+        version: "0.6.0".into(),
+        disks: vec![
+            "Samsung SSD 980 PRO, 1 TB".into(),
+            "WDC WD10EZEX-08WN4A0, 500 GB".into(),
+        ],
+        problems: vec!["vdc is too small: it has 134 MB, and 1.5 GB are needed".into()],
+    }
+}
+
+fn chosen() -> Shown {
+    Shown::Chosen {
+        version: "0.6.0".into(),
+        disk: "Samsung SSD 980 PRO, 1 TB".into(),
+        partitions: [
+            "EFI system partition",
+            "Microsoft reserved partition",
+            "Basic data partition",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    }
+}
+
 fn states() -> Vec<(&'static str, Shown)> {
     let version = || "0.6.0".to_owned();
     vec![
@@ -104,6 +129,8 @@ fn states() -> Vec<(&'static str, Shown)> {
             },
         ),
         ("done", Shown::Done { version: version() }),
+        ("disks", disks()),
+        ("chosen", chosen()),
     ]
 }
 
@@ -139,6 +166,16 @@ fn it_fits_a_television_and_a_small_phone_in_every_language() {
                 &states().into_iter().nth(7).unwrap().1,
             );
             assert!(picture.difference(&failed) > 0.0);
+            // The danger stands first, and the last of its buttons is on the screen too.
+            for (state, before) in [(disks(), 3), (chosen(), 2)] {
+                tried.show(&format!("{name}-{before}"), &state);
+                for _ in 0..=before {
+                    tried.headless.key(Key::Tab);
+                }
+                tried.headless.key(Key::Return);
+                assert_eq!(tried.take(), [Command::PowerOff]);
+            }
+            tried.show(name, &found("0.4.0", true));
             // The last button is on the screen and works.
             for _ in 0..3 {
                 tried.headless.key(Key::Tab);
@@ -183,4 +220,25 @@ fn a_phone_without_a_keyboard_has_its_keys() {
     assert_eq!(tried.take(), [Command::Install]);
     press(Hardware::PowerHeld);
     assert_eq!(tried.take(), [Command::PowerOff]);
+}
+
+#[test]
+fn a_disk_is_erased_only_by_what_is_chosen_and_said_once_more() {
+    let tried = Tried::new(540, 1200, 1.5, "en");
+    tried.show("disk", &disks());
+    // What is pressed without a choice erases nothing.
+    tried.headless.key(Key::Return);
+    assert_eq!(tried.take(), [Command::Look]);
+    tried.headless.key(Key::Tab);
+    tried.headless.key(Key::Tab);
+    tried.headless.key(Key::Return);
+    assert_eq!(tried.take(), [Command::Choose(1)]);
+    tried.show("chosen", &chosen());
+    tried.headless.key(Key::Return);
+    assert_ne!(tried.take(), [Command::Erase]);
+    tried.show("again", &disks());
+    tried.show("chosen", &chosen());
+    tried.headless.key(Key::Tab);
+    tried.headless.key(Key::Return);
+    assert_eq!(tried.take(), [Command::Erase]);
 }

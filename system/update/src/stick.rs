@@ -70,6 +70,12 @@ impl Stick {
         })
     }
 
+    /// Its node, as it was named.
+    #[must_use]
+    pub fn node(&self) -> &Path {
+        &self.node
+    }
+
     /// Bytes of a file from `offset` on, `length` of them or up to its end.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ mod family;
 mod faults;
 mod growth;
 mod lifecycle;
+mod new_machine;
 mod pc;
 mod recovery;
 mod root;
@@ -138,6 +139,10 @@ const ON_THEIR_OWN: &[Check] = &[
     (
         "damaged_slots_end_in_recovery_which_installs_from_a_stick",
         recovery::damaged_slots_end_in_recovery_which_installs_from_a_stick,
+    ),
+    (
+        "a_stick_installs_on_a_new_machine_what_its_owner_confirms",
+        new_machine::a_stick_installs_on_a_new_machine,
     ),
     (
         "a_flipped_byte_in_the_file_system_is_refused",

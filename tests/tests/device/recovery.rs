@@ -161,14 +161,14 @@ fn restart(machine: &mut Machine) -> Result<()> {
 }
 
 /// Waits until recovery has said this.
-fn says(machine: &mut Machine, text: &str) -> Result<()> {
+pub fn says(machine: &mut Machine, text: &str) -> Result<()> {
     machine.wait_for(&format!("recovery to say {text:?}"), |machine| {
         Ok(machine.serial_log().contains(text).then_some(()))
     })
 }
 
 /// Keeps a picture of the screen, on which there is something to be read.
-fn picture(machine: &mut Machine, to: &Path) -> Result<()> {
+pub fn picture(machine: &mut Machine, to: &Path) -> Result<()> {
     let picture = machine.still_picture(std::time::Duration::from_millis(500))?;
     picture.save(to)?;
     ensure!(

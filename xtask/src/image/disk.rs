@@ -2,16 +2,16 @@
 
 use std::{
     fs::{self, File},
-    io::ErrorKind,
+    io::{BufReader, ErrorKind},
     os::unix::fs::FileExt as _,
     path::Path,
 };
 
-use ::partitions::{SECTOR, Table};
+use ::partitions::{SECTOR, Table, sparse};
 use anyhow::{Context as _, Result, bail};
 
 use super::{Image, Layout, partitions};
-use crate::{process, programs::SOURCE_DATE_EPOCH};
+use crate::{process, product::Product, programs::SOURCE_DATE_EPOCH};
 
 /// How much is compared and written at a time: small enough to keep holes, large enough to be quick.
 const CHUNK: usize = 64 << 10;
@@ -97,21 +97,44 @@ fn copy_into(from: &Path, disk: &Path, offset: u64) -> Result<()> {
 /// Makes the empty file system of the data partition.
 fn make_data(image: &Image, disk: &Path) -> Result<()> {
     let partition = image.layout.partition("data");
-    let identifier = partitions::identifier_text(&partitions::identifier(
-        &image.product.name,
-        "data file system",
-    ));
+    make_file_system(&image.product, disk, partition.offset, partition.size)
+        .context("making the data partition")
+}
+
+/// Makes a file that recovery makes the same file system with, on a disk that it installs on.
+pub(super) fn write_new_data(product: &Product, layout: &Layout, to: &Path) -> Result<()> {
+    let whole = to.with_extension("whole");
+    let size = layout.partition("data").size;
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&whole)
+        .with_context(|| format!("creating {}", whole.display()))?;
+    file.set_len(size)?;
+    make_file_system(product, &whole, 0, size).context("making an empty file system for data")?;
+    let mut packed = File::create(to).with_context(|| format!("creating {}", to.display()))?;
+    sparse::pack(
+        &mut BufReader::with_capacity(1 << 20, &mut file),
+        &mut packed,
+    )
+    .with_context(|| format!("packing {}", whole.display()))?;
+    fs::remove_file(&whole).with_context(|| format!("removing {}", whole.display()))
+}
+
+fn make_file_system(product: &Product, disk: &Path, offset: u64, size: u64) -> Result<()> {
+    let identifier =
+        partitions::identifier_text(&partitions::identifier(&product.name, "data file system"));
     process::run(
         process::tool("mke2fs")
             .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-L", "data", "-U", &identifier])
             .arg("-E")
             .arg(format!(
-                "offset={},hash_seed={identifier},root_owner=0:0,nodiscard,lazy_itable_init=1,lazy_journal_init=1",
-                partition.offset
+                "offset={offset},hash_seed={identifier},root_owner=0:0,nodiscard,lazy_itable_init=1,lazy_journal_init=1",
             ))
             .arg(disk)
-            .arg(format!("{}k", partition.size / 1024))
+            .arg(format!("{}k", size / 1024))
             .env("E2FSPROGS_FAKE_TIME", SOURCE_DATE_EPOCH),
     )
-    .context("making the data partition")
 }

@@ -189,7 +189,14 @@ pub fn build(
     let initramfs = folder.join("initramfs.cpio");
     write_initramfs(product, &stage, modules.as_ref(), &initramfs)?;
     let recovery = folder.join("recovery.cpio");
-    recovery::write_initramfs(product, &stage, &programs, modules.as_ref(), &recovery)?;
+    recovery::write_initramfs(
+        product,
+        &stage,
+        &programs,
+        modules.as_ref(),
+        &layout,
+        &recovery,
+    )?;
     let kernel_copy = folder.join("kernel");
     fs::copy(&kernel.image, &kernel_copy)
         .with_context(|| format!("copying {}", kernel.image.display()))?;

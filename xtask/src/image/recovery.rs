@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Image, Options, boot, initramfs::Archive, modules::Modules};
+use super::{Image, Layout, Options, boot, disk, initramfs::Archive, modules::Modules};
 use crate::{process, product::Product, programs, size::Size};
 use anyhow::{Context as _, Result, ensure};
 
@@ -28,6 +28,7 @@ pub(super) fn write_initramfs(
     stage: &Path,
     programs: &Path,
     modules: Option<&Modules>,
+    layout: &Layout,
     to: &Path,
 ) -> Result<()> {
     let program = to.with_extension("program");
@@ -50,6 +51,7 @@ pub(super) fn write_initramfs(
     let system = stage.join("system");
     for folder in [
         "system",
+        "system/new-disk",
         "system/update",
         "system/share",
         "system/share/fonts",
@@ -67,6 +69,17 @@ pub(super) fn write_initramfs(
         let name = font.file_name().unwrap_or_default().display();
         put(&mut archive, &font, &format!("system/share/fonts/{name}"))?;
     }
+    let data = to.with_extension("data");
+    disk::write_new_data(product, layout, &data)?;
+    put(&mut archive, &data, "system/new-disk/data")?;
+    let size = |name: &str| layout.partition(name).size;
+    let sizes = format!(
+        "boot-slot = {}\nroot-slot = {}\ndata = {}\n",
+        size("esp-a"),
+        size("root-a"),
+        size("data")
+    );
+    archive.file("system/new-disk/sizes.toml", 0o644, sizes.as_bytes())?;
     fs::write(to, archive.finish()?).with_context(|| format!("writing {}", to.display()))?;
     if modules.is_some() {
         let packed = to.with_extension("cpio.gz");

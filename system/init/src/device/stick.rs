@@ -32,8 +32,8 @@ fn disk_of_root(blocks: &Path) -> Option<PathBuf> {
     disk(&fs::canonicalize(partition.path()).ok()?)
 }
 
-/// The disk of a block device: itself, or the one that it is a partition of.
-fn disk(device: &Path) -> Option<PathBuf> {
+/// The disk of a block device, as its folder of `/sys/devices`: itself, or the one that it is a partition of.
+pub fn disk(device: &Path) -> Option<PathBuf> {
     if device.join("partition").exists() {
         device.parent().map(Path::to_owned)
     } else {
