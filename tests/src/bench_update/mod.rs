@@ -38,7 +38,7 @@ const CHANNEL: &str = "stable";
 const LIMITS: [u64; 9] = [8, 12, 16, 20, 24, 32, 48, 64, 128];
 const LIMIT: usize = 5;
 
-/// Does what the command line says: the plan as JSON, or [`WORD`] and a device.
+/// Does what the command line says: the plan as JSON, or that it is a device, and which.
 ///
 /// # Errors
 ///
