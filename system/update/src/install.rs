@@ -216,13 +216,25 @@ impl Installation<'_> {
         progress.step = Step::Writing;
         let mut boot_file = file(&self.disks.boot_file).doing("making a file for the boot file")?;
         let mut recovery_file = file(&recovery_path).doing("making a file for the recovery")?;
-        for (chunks, file, store, size) in [
-            (&boot, &mut boot_file, &boot_store, boot_size),
-            (recovery, &mut recovery_file, &recovery_store, recovery_size),
-        ] {
-            let stocks = &mut [&mut old_boot, &mut old_root];
-            self.assemble(chunks, (file, store), stocks, &mut progress)
-                .await?;
+        self.assemble(
+            &boot,
+            (&mut boot_file, &boot_store),
+            &mut [&mut old_boot, &mut old_root],
+            &mut progress,
+        )
+        .await?;
+        // Much of the kernel stands in both.
+        let mut assembled =
+            File::open(&self.disks.boot_file).doing("opening the file for the boot file")?;
+        let mut new_boot = Stock::of(&mut assembled, &boot);
+        self.assemble(
+            recovery,
+            (&mut recovery_file, &recovery_store),
+            &mut [&mut new_boot, &mut old_boot, &mut old_root],
+            &mut progress,
+        )
+        .await?;
+        for (file, size) in [(&boot_file, boot_size), (&recovery_file, recovery_size)] {
             file.set_len(size)
                 .doing("writing the boot file and the recovery")?;
         }

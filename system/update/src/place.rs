@@ -14,7 +14,7 @@ pub trait Readable: Read + Seek {}
 impl<S: Read + Seek> Readable for S {}
 
 /// Data of this device that has chunks of a release: the root that runs, the boot file of the slot
-/// that runs.
+/// that runs, what is already put together of the release.
 pub struct Stock<'a> {
     data: &'a mut dyn Readable,
     places: HashMap<Hash, (u64, u32)>,
@@ -37,6 +37,17 @@ impl<'a> Stock<'a> {
             }
         }
         Ok(Self { data, places })
+    }
+
+    /// Data that consists of these chunks, one behind the other.
+    pub fn of(data: &'a mut dyn Readable, chunks: &[Chunk]) -> Self {
+        let mut places = HashMap::new();
+        let mut offset = 0;
+        for chunk in chunks {
+            places.insert(chunk.hash, (offset, chunk.length));
+            offset += u64::from(chunk.length);
+        }
+        Self { data, places }
     }
 
     /// How many of the wanted chunks it has.

@@ -232,6 +232,31 @@ fn what_the_running_slot_has_is_not_fetched() {
 }
 
 #[test]
+fn what_boot_file_and_recovery_share_is_fetched_once() {
+    let (old, new) = roots();
+    let boot = boot_file("b", &new, &noise(900_000, 6));
+    let mut fetched = Vec::new();
+    for shares in [false, true] {
+        let device = Device::new(&old, &boot_file("a", &old, b""));
+        let folder = repository(device.folder.path());
+        let mut manifest = release(&folder, &new, &boot);
+        manifest.recovery = if shares {
+            manifest.boot.b.clone()
+        } else {
+            Vec::new()
+        };
+        let (done, supply) = device.install(&manifest, &[&folder]);
+        done.unwrap();
+        assert_eq!(device.boot_file().unwrap(), boot);
+        if shares {
+            assert_eq!(device.file(esp::RECOVERY).unwrap(), boot);
+        }
+        fetched.push(supply.downloaded);
+    }
+    assert_eq!(fetched[0], fetched[1]);
+}
+
+#[test]
 fn a_break_costs_only_what_was_under_way() {
     let (old, new) = roots();
     let device = Device::new(&old, &boot_file("a", &old, b""));
