@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use hyper_release::publish::{self, Change};
@@ -11,7 +12,7 @@ use release::Manifest;
 use release::repository::{Folder, Repository};
 use release::wave::Wave;
 use xtask::image::{self, Image, Signer};
-use xtask::machine::Machine;
+use xtask::machine::{LIMIT, Machine};
 
 use crate::phone::Phone;
 
@@ -27,6 +28,8 @@ pub struct Releases<'a> {
     key: PathBuf,
     /// What the boot files of the next releases are signed with for secure boot.
     pub signer: Option<Signer>,
+    /// The security version of the next releases, which counts where they are signed.
+    pub security_version: u32,
     /// Whether the next releases bring a recovery, which makes them half as large again.
     pub recovery: bool,
 }
@@ -57,6 +60,7 @@ impl<'a> Releases<'a> {
             repository,
             key,
             signer: None,
+            security_version: image::security_version::CURRENT,
             recovery: false,
         })
     }
@@ -84,6 +88,7 @@ impl<'a> Releases<'a> {
             version: Some(version.to_owned()),
             command_line: command_line.iter().map(|&word| word.to_owned()).collect(),
             signer: self.signer.clone(),
+            security_version: self.security_version,
             recovery: self.recovery,
             ..image::Options::default()
         };
@@ -195,6 +200,43 @@ pub fn wait_until_ready(machine: &mut Machine, version: &str) -> Result<()> {
             machine.evidence(&format!("installing {version}: {last}"))
         );
     }
+}
+
+/// Restarts a device into the release that is ready, and waits until it has reset itself.
+///
+/// # Errors
+///
+/// Fails when the device refuses, or does not restart.
+pub fn restart(machine: &mut Machine) -> Result<()> {
+    forget_resets(machine)?;
+    machine.hyper("update restart")?;
+    wait_for_reset(machine)
+}
+
+/// Takes no notice of resets until now: OVMF resets once by itself when its variables are new, and so
+/// does a release that was given up.
+///
+/// # Errors
+///
+/// Fails when the machine has ended.
+pub fn forget_resets(machine: &mut Machine) -> Result<()> {
+    while machine.qmp().event("RESET", Instant::now())?.is_some() {}
+    Ok(())
+}
+
+/// Waits until a device that is to restart has reset itself.
+///
+/// # Errors
+///
+/// Fails when it does not, or has ended.
+pub fn wait_for_reset(machine: &mut Machine) -> Result<()> {
+    machine.console().disconnect();
+    let reset = machine.qmp().event("RESET", Instant::now() + LIMIT)?;
+    ensure!(
+        reset.is_some(),
+        machine.evidence("the device did not restart")
+    );
+    Ok(())
 }
 
 fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {

@@ -11,6 +11,9 @@ pub struct CommandLine {
     pub slot: Option<String>,
     /// The root's verity tree, when one is named.
     pub verity: Option<Verity>,
+    /// `hyper.security-version`, where the boot file is signed for secure boot: see
+    /// [`crate::slots::security_version`].
+    pub security_version: Option<u32>,
     /// `hyper.watchdog`: after how many seconds a hang in the initramfs ends in a reset.
     pub watchdog: Option<Duration>,
     /// `hyper.bench=display-only`: wait for the display and do nothing else, as the baseline
@@ -79,6 +82,11 @@ impl CommandLine {
                     }
                     data_blocks = Some(blocks);
                 }
+                "hyper.security-version" => {
+                    line.security_version = Some(value.parse().with_context(|| {
+                        format!("hyper.security-version={value}: not a number")
+                    })?);
+                }
                 "hyper.watchdog" => {
                     let seconds: u64 = value.parse().with_context(|| {
                         format!("hyper.watchdog={value}: not a number of seconds")
@@ -142,7 +150,7 @@ mod tests {
         let hash = "0123456789abcdef".repeat(4);
         let line = CommandLine::parse(&format!(
             "quiet hyper.slot=b hyper.root-hash={hash} hyper.root-blocks=1200 hyper.root-salt=AB \
-             console=ttyS0 other=\"hyper.slot=a x\" panic=10"
+             hyper.security-version=3 console=ttyS0 other=\"hyper.slot=a x\" panic=10"
         ))
         .unwrap();
         assert_eq!(line.slot.as_deref(), Some("b"));
@@ -156,6 +164,8 @@ mod tests {
             }
         );
         assert!(!line.display_only);
+        assert_eq!(line.security_version, Some(3));
+        CommandLine::parse("hyper.security-version=-1").unwrap_err();
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub fn device() -> Result<Infallible> {
     // From here on every device that appears is heard of.
     let events = UeventSocket::open()?;
     let text = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let slot = CommandLine::parse(&text).unwrap_or_default().slot;
+    let line = CommandLine::parse(&text).unwrap_or_default();
     let problem = boot::data::mount_data(&events, &log)?;
     if let Some(problem) = &problem {
         log.say(
@@ -47,7 +47,7 @@ pub fn device() -> Result<Infallible> {
         // This very file, wherever it came from: it is in memory, and has no name any more.
         "/proc/self/exe".into(),
         log.clone(),
-        slot,
+        line,
         Some(events),
         problem,
     )?;
@@ -83,7 +83,8 @@ pub fn layer(system: &Path, data: &Path, run_folder: &Path) -> Result<()> {
     // What a service leaves behind comes to this process, as it would to process 1.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let program = std::env::current_exe().context("finding this program")?;
-    run(place, program, log.clone(), None, None, None)?;
+    let line = CommandLine::default();
+    run(place, program, log.clone(), line, None, None)?;
     log.lock().close();
     Ok(())
 }
@@ -107,7 +108,7 @@ fn run(
     place: Place,
     program: PathBuf,
     log: SharedLog,
-    slot: Option<String>,
+    line: CommandLine,
     events: Option<UeventSocket>,
     problem: Option<String>,
 ) -> Result<End> {
@@ -123,8 +124,8 @@ fn run(
         let sockets = Sockets::open(&place)?;
         // From here on the screen is on its way, and the rest is done beside it.
         let begun = system.begin()?;
-        let slots = Slots::new(&place, slot.as_deref(), log.clone());
-        let facts = Facts::read(&place, slot, &log);
+        let slots = Slots::new(&place, &line, log.clone());
+        let facts = Facts::read(&place, line.slot, &log);
         interfaces::serve(&place, sockets, facts, slots.clone(), system.sender(), &log)?;
         if device {
             if let Err(error) = log.lock().keep_in(&place.data.join("log")) {

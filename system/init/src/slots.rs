@@ -25,6 +25,7 @@ mod confirm;
 mod disk;
 pub mod firmware;
 pub mod load_option;
+pub mod security_version;
 pub mod variables;
 pub mod watchdog;
 
@@ -44,6 +45,7 @@ use firmware::Firmware;
 use variables::Variables;
 
 use crate::boot::mount::{KERNEL_FILES, mount_kernel};
+use crate::command_line::CommandLine;
 use crate::device::uevent::UeventSocket;
 use crate::device::{partition, stick};
 use crate::log::Level;
@@ -144,6 +146,7 @@ pub struct Status {
 #[derive(Clone, Debug)]
 pub struct Slots {
     running: Option<Slot>,
+    security_version: Option<u32>,
     data: PathBuf,
     log: SharedLog,
     state: Arc<OnceCell<Mutex<State>>>,
@@ -157,10 +160,12 @@ struct State {
 }
 
 impl Slots {
-    /// Nothing is asked of anybody yet. `running` is what the command line says.
-    pub fn new(place: &Place, running: Option<&str>, log: SharedLog) -> Self {
+    /// Nothing is asked of anybody yet. What runs is what the command line says.
+    pub fn new(place: &Place, line: &CommandLine, log: SharedLog) -> Self {
+        let running = line.slot.as_deref().and_then(Slot::parse);
         Self {
-            running: running.and_then(Slot::parse).filter(|_| !place.layer),
+            running: running.filter(|_| !place.layer),
+            security_version: line.security_version,
             data: place.data.join("slots"),
             log,
             state: Arc::default(),
@@ -255,7 +260,7 @@ impl State {
             let other = running.other();
             log.say(
                 Level::Warning,
-                format!("slot {other} could not be started: its root is damaged; the next release is written to it"),
+                format!("slot {other} could not be started: its root is damaged, or its release older than this device starts; the next release is written to it"),
             );
         }
         let note = std::fs::create_dir_all(data)
@@ -289,8 +294,8 @@ impl State {
             && trial.outcome == Outcome::Trying
             && trial.slot != running
         {
-            let reason = "it did not come up: its boot file was refused, it hung until the \
-                          watchdog reset the device, it panicked, or the power failed";
+            let reason = "it did not come up: its boot file was refused, it is older than \
+                          this device starts, it hung until the watchdog reset the device, it panicked, or the power failed";
             log.say(
                 Level::Warning,
                 format!("release {} fell back: {reason}", trial.version),

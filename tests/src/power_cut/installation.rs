@@ -10,7 +10,6 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use release::{Manifest, boot_file, chunk};
@@ -18,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use update::esp;
 use verity::Tree;
 use xtask::image::partitions::{Layout, Partition};
-use xtask::machine::{Disk, LIMIT, Machine, Options};
+use xtask::machine::{Disk, Machine, Options};
 
 use super::check::Promise;
 use super::filesystem;
@@ -81,15 +80,7 @@ pub fn run(
     acknowledge(BEGUN)?;
     releases::install(&mut machine, version)?;
     acknowledge(READY)?;
-    // OVMF resets once by itself when its variables are new.
-    while machine.qmp().event("RESET", Instant::now())?.is_some() {}
-    machine.hyper("update restart")?;
-    machine.console().disconnect();
-    let reset = machine.qmp().event("RESET", Instant::now() + LIMIT)?;
-    ensure!(
-        reset.is_some(),
-        machine.evidence("the device did not restart")
-    );
+    releases::restart(&mut machine)?;
     machine.wait_for_answer("update", |status| {
         status.contains(&format!("{version} was tried and kept"))
     })?;

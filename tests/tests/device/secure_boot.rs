@@ -1,4 +1,5 @@
-//! Firmware that was given a key: it starts the releases that this key signed and no others.
+//! Firmware that was given a key: it starts the releases that this key signed and no others, and of these none
+//! with a hole that the one that runs has closed.
 //!
 //! The key is the one that Debian's firmware variables for tests hold; it is nobody's secret.
 
@@ -6,13 +7,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use system_tests::mirror::Mirror;
-use system_tests::releases::{self, Releases};
+use system_tests::releases::{self, Releases, restart};
+use xtask::image::security_version::CURRENT;
 use xtask::image::{self, Signer};
 use xtask::machine::{Boot, LIMIT, Machine, Options};
 use xtask::process;
 
 use crate::shared::Shared;
-use crate::update::{given_up, kept, restart};
+use crate::update::{given_up, kept};
 
 const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd";
 const KEY: &str = "/usr/share/ovmf/PkKek-1-snakeoil.key";
@@ -55,11 +57,31 @@ pub fn only_what_was_signed_starts(phone: &mut Shared) -> Result<()> {
     restart(&mut machine)?;
     given_up(&mut machine, "0.2.0", ("0.1.0", "a"), "did not come up")?;
 
+    // It closes a hole that the first one had, and the next one still has.
     releases.signer = Some(signer);
+    releases.security_version = CURRENT + 1;
     releases.publish("0.3.0", &[], |_, _| Ok(()))?;
     releases::install(&mut machine, "0.3.0")?;
     restart(&mut machine)?;
     kept(&mut machine, "0.3.0", "b")?;
+    let raised = format!("a security version below {} are not started", CURRENT + 1);
+    machine.wait_for_answer("log -n 1000 init", |log| log.contains(&raised))?;
+    releases.security_version = CURRENT;
+    releases.publish("0.4.0", &[], |_, _| Ok(()))?;
+    releases::install(&mut machine, "0.4.0")?;
+    restart(&mut machine)?;
+    given_up(
+        &mut machine,
+        "0.4.0",
+        ("0.3.0", "b"),
+        "older than this device starts",
+    )?;
+    let said = machine.serial_log();
+    let reason = format!("starts none below {}", CURRENT + 1);
+    ensure!(
+        said.contains(&reason),
+        machine.evidence("it was given up for another reason")
+    );
     machine.shut_down(LIMIT)
 }
 

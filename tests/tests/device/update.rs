@@ -15,11 +15,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use system_tests::mirror::{Manner, Mirror};
-use system_tests::releases::{self, Releases};
+use system_tests::releases::{self, Releases, forget_resets, restart, wait_for_reset};
 use xtask::machine::{LIMIT, Machine, Options};
 use xtask::process;
 
@@ -195,13 +195,6 @@ pub fn copy_to_stick(repository: &Path, stick: &Path) -> Result<()> {
     )
 }
 
-/// Restarts into it, and waits until the device has reset itself.
-pub fn restart(machine: &mut Machine) -> Result<()> {
-    forget_resets(machine)?;
-    machine.hyper("update restart")?;
-    wait_for_reset(machine)
-}
-
 /// Has it be night where the device is, and lets it restart by itself.
 fn restarts_at_night(machine: &mut Machine) -> Result<()> {
     forget_resets(machine)?;
@@ -227,22 +220,6 @@ fn zone_at_three() -> Result<String> {
         0 => "Etc/UTC".to_owned(),
         east => format!("Etc/GMT{:+}", -east),
     })
-}
-
-/// OVMF resets once by itself when its variables are new, and so does a release that was given up.
-fn forget_resets(machine: &mut Machine) -> Result<()> {
-    while machine.qmp().event("RESET", Instant::now())?.is_some() {}
-    Ok(())
-}
-
-fn wait_for_reset(machine: &mut Machine) -> Result<()> {
-    machine.console().disconnect();
-    let reset = machine.qmp().event("RESET", Instant::now() + LIMIT)?;
-    ensure!(
-        reset.is_some(),
-        machine.evidence("the device did not restart")
-    );
-    Ok(())
 }
 
 /// Waits until a release was tried and is what the firmware starts.

@@ -23,6 +23,7 @@ mod modules;
 pub mod partitions;
 pub mod recovery;
 mod root;
+pub mod security_version;
 
 use std::{
     fs::{self, File},
@@ -66,6 +67,8 @@ pub struct Options {
     pub update_root: Option<PathBuf>,
     /// What boot files are signed with. Firmware with secure boot starts no others.
     pub signer: Option<Signer>,
+    /// Its security version, which counts where it is signed.
+    pub security_version: u32,
     /// Whether it has a recovery. Only tests have use for one without.
     pub recovery: bool,
     /// A folder with programs that were built elsewhere, which are used as they are.
@@ -103,6 +106,7 @@ impl Default for Options {
             version: None,
             update_root: None,
             signer: None,
+            security_version: security_version::CURRENT,
             recovery: true,
             programs: None,
             kernel: None,
@@ -180,6 +184,9 @@ pub fn build(
         &stage,
         progress,
     )?;
+    if let Some(signer) = &options.signer {
+        security_version::write(options.security_version, signer, &stage)?;
+    }
     let layout = partitions::layout(*disk);
     let slot_size = layout.partition("root-a").size;
     let packed = progress.step("packing the root", || {
@@ -203,7 +210,7 @@ pub fn build(
 
     let image = Image {
         product: product.clone(),
-        command_line: command_line(product, &packed, &options.command_line),
+        command_line: command_line(product, &packed, options),
         esp: folder.join("esp.img"),
         layout,
         root: packed,
@@ -251,16 +258,19 @@ fn release(options: &Options) -> String {
 /// them, and serve large heaps, which no program here has.
 const KERNEL_ARGUMENTS: &str = "quiet loglevel=0 panic=10 console=ttyS0 transparent_hugepage=never";
 
-fn command_line(product: &Product, root: &Root, extra: &[String]) -> String {
+fn command_line(product: &Product, root: &Root, options: &Options) -> String {
     let mut line = format!(
         "hyper.slot=a hyper.root-hash={} hyper.root-salt={} hyper.root-blocks={} {KERNEL_ARGUMENTS}",
         root.hash, root.salt, root.blocks
     );
+    let signed = options.signer.as_ref();
+    let security_version = signed.map(|_| security_version::argument(options.security_version));
     for argument in product
         .kernel
         .iter()
         .flat_map(|kernel| &kernel.command_line)
-        .chain(extra)
+        .chain(&options.command_line)
+        .chain(&security_version)
     {
         line.push(' ');
         line.push_str(argument);
@@ -486,10 +496,13 @@ impl Image {
             lock: None,
             ..self.clone()
         };
+        if let Some(signer) = &options.signer {
+            security_version::write(options.security_version, signer, &stage)?;
+        }
         change(&mut image, &stage)?;
         let slot_size = self.layout.partition("root-a").size;
         image.root = root::pack(&self.product, &stage, &folder.join("root.img"), slot_size)?;
-        image.command_line = command_line(&self.product, &image.root, &options.command_line);
+        image.command_line = command_line(&self.product, &image.root, options);
         image.write_esp(&image.command_line, &image.esp, options)?;
         Ok(image)
     }

@@ -13,7 +13,7 @@ use crate::command_line::{CommandLine, Verity};
 use crate::device::uevent::UeventSocket;
 use crate::device::{display, module, partition};
 use crate::fatal;
-use crate::slots::{firmware, watchdog};
+use crate::slots::{firmware, security_version, watchdog};
 
 /// What the verified device is called, by which the disk below it is found later.
 const VERIFIED: &str = "root";
@@ -61,7 +61,10 @@ pub fn run() -> Result<()> {
 
     let slot = command_line.slot.as_deref().unwrap_or("a");
     std::fs::create_dir_all(NEW_ROOT).context("making the folder for the root")?;
-    match mount_root(slot, command_line.verity.as_ref(), &events) {
+    let mounted = security_version::check(command_line.security_version)
+        .map_err(Failed::Refused)
+        .and_then(|()| mount_root(slot, command_line.verity.as_ref(), &events));
+    match mounted {
         Ok(()) => {}
         Err(Failed::Missing(error)) => return Err(error.context("looking for the root")),
         Err(Failed::Refused(error)) => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::{Outcome, STEADY, Slots, Trial};
+use super::{Outcome, STEADY, Slots, Trial, security_version};
 use crate::interfaces::Loop;
 use crate::log::Level;
 use crate::manifest::quantity;
@@ -86,7 +86,11 @@ impl Slots {
         tokio::time::sleep(AFTER_THE_START).await;
         let status = self.status().await;
         let Some(running) = self.running else { return };
-        if status.problem.is_some() || status.first == Some(running) {
+        if status.problem.is_some() {
+            return;
+        }
+        if status.first == Some(running) {
+            self.raise_security_version(&place.system).await;
             return;
         }
         let checks = Checks::read(&place.system);
@@ -104,6 +108,7 @@ impl Slots {
             let held = awaited.is_empty() && watch.held_for() >= STEADY;
             if held {
                 self.keep().await;
+                self.raise_security_version(&place.system).await;
                 return;
             }
             let late = begun.elapsed() > checks.limit();
@@ -154,6 +159,32 @@ impl Slots {
                 self.log.say(Level::Error, &text);
                 state.awaited = vec![text];
             }
+        }
+    }
+
+    /// What is older, and has a hole that the release that is kept has closed, is started no more.
+    async fn raise_security_version(&self, system: &Path) {
+        let Some(ours) = self.security_version else {
+            return;
+        };
+        let state = self.state().await;
+        let Ok(firmware) = &state.firmware else {
+            return;
+        };
+        // Where it was not kept after all, the one before must be able to start.
+        if firmware.first().ok().flatten() != self.running {
+            return;
+        }
+        match security_version::raise(firmware.folder(), system, ours) {
+            Ok(true) => self.log.say(
+                Level::Notice,
+                format!("releases with a security version below {ours} are not started any more"),
+            ),
+            Ok(false) => {}
+            Err(error) => self.log.say(
+                Level::Error,
+                format!("raising the security version to {ours}: {error:#}"),
+            ),
         }
     }
 

@@ -34,6 +34,11 @@ impl Firmware {
         Self { variables, a, b }
     }
 
+    /// Where its variables are.
+    pub fn folder(&self) -> &Path {
+        self.variables.folder()
+    }
+
     fn partition(&self, slot: Slot) -> &Partition {
         match slot {
             Slot::A => &self.a,

@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::fs::IFlags;
 
 /// Where efivarfs is mounted.
 pub const FOLDER: &str = "/sys/firmware/efi/efivars";
@@ -17,22 +18,34 @@ const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 /// Kept without power, and seen both by the firmware's own programs and by the system.
 const ATTRIBUTES: u32 = 1 | 2 | 4;
 
-/// The global variables.
+/// The variables of one vendor: those of the specification, or another's.
 #[derive(Clone, Debug)]
 pub struct Variables {
     folder: PathBuf,
+    vendor: &'static str,
 }
 
 impl Variables {
-    /// Those of the firmware, or of a folder that looks like them.
+    /// The global ones of the firmware, or of a folder that looks like them.
     pub fn new(folder: &Path) -> Self {
+        Self::of_vendor(folder, GLOBAL)
+    }
+
+    /// Those of another vendor, by its GUID in small letters.
+    pub fn of_vendor(folder: &Path, vendor: &'static str) -> Self {
         Self {
             folder: folder.to_owned(),
+            vendor,
         }
     }
 
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(format!("{name}-{GLOBAL}"))
+        self.folder.join(format!("{name}-{}", self.vendor))
     }
 
     /// A variable's value; none when there is no such variable.
@@ -66,12 +79,33 @@ impl Variables {
         }
         let mut bytes = ATTRIBUTES.to_le_bytes().to_vec();
         bytes.extend_from_slice(value);
+        self.write_file(name, &bytes)
+    }
+
+    /// Gives a variable a value that somebody has signed for the firmware, with attributes and signature
+    /// before it, as `sbvarsign --include-attrs` writes it.
+    ///
+    /// # Errors
+    /// When the firmware refuses.
+    pub fn write_signed(&self, name: &str, signed: &[u8]) -> Result<()> {
+        // The kernel keeps variables that it does not know from being changed by mistake.
+        if let Ok(file) = std::fs::File::open(self.path(name))
+            && let Ok(flags) = rustix::fs::ioctl_getflags(&file)
+        {
+            rustix::fs::ioctl_setflags(&file, flags - IFlags::IMMUTABLE)
+                .with_context(|| format!("making the firmware's {name} one that can be written"))?;
+        }
+        self.write_file(name, signed)
+    }
+
+    /// One write, which the firmware carries out as a whole or not at all.
+    fn write_file(&self, name: &str, bytes: &[u8]) -> Result<()> {
         std::fs::File::options()
             .write(true)
             .create(true)
             .truncate(false)
             .open(self.path(name))
-            .and_then(|mut file| file.write_all(&bytes))
+            .and_then(|mut file| file.write_all(bytes))
             .with_context(|| format!("writing the firmware's {name}"))
     }
 
