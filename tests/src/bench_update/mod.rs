@@ -1,6 +1,6 @@
 //! What `cargo xtask bench update` measures: what a device downloads for a later release, beside what others
-//! would ([`peers`]), how long writing it takes beside copying as much, and how much memory it needs
-//! ([`confined`]).
+//! would ([`peers`]), how long writing it takes beside copying as much, how much memory it needs
+//! ([`confined`]), and how long a device takes to restart into it ([`restart`]).
 //!
 //! Releases are made of the images by the maker's tool, with the development key, and installed by the
 //! service's own code ([`device`]). A figure that could not be measured says why and takes nothing else with it.
@@ -8,6 +8,7 @@
 pub mod confined;
 pub mod device;
 pub mod peers;
+pub mod restart;
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -76,6 +77,16 @@ fn measure(plan: &Plan) -> Result<()> {
             progress.note(&figure.line());
         }
         table.figures.extend(figures);
+    }
+    if plan.restarts {
+        let figure = progress.step("restarting into new releases", || {
+            restart::figure(&plan.folder.join("restart"), plan.rounds)
+        });
+        let figure = figure.unwrap_or_else(|error| {
+            Figure::missing("restart to a new release", "", &format!("{error:#}"))
+        });
+        progress.note(&figure.line());
+        table.figures.push(figure);
     }
     let _ = fs::remove_dir_all(&plan.folder);
     let took = begin.elapsed().as_secs();
@@ -203,7 +214,7 @@ impl Releases {
         )
         .part("downloaded", megabytes(downloaded))
         .part("the whole release, packed", megabytes(whole));
-        let there: Vec<&Chunk> = old.chunks_of("a").collect();
+        let mut there: Vec<&Chunk> = old.chunks_of("a").collect();
         for (what, chunks) in [
             ("the root", new.root.chunks.as_slice()),
             ("the boot file", &new.boot.b),
@@ -216,6 +227,8 @@ impl Releases {
                 .filter(|chunk| !is_there(chunk))
                 .map(|chunk| u64::from(chunk.stored))
                 .sum();
+            // What is there of the one is not fetched for the next.
+            there.extend(chunks);
             share = share.part(what, format!("{} of {}", megabytes(new), megabytes(all)));
         }
         share = share

@@ -72,6 +72,15 @@ impl Flushes {
         })
     }
 
+    /// Leaves out what was noted until now, as of the start before this one.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the log cannot be read.
+    pub fn forget(&mut self) -> Result<()> {
+        self.new_ones().map(drop)
+    }
+
     /// The times of those that were noted since the last call.
     fn new_ones(&mut self) -> Result<Vec<SystemTime>> {
         let mut bytes = Vec::new();

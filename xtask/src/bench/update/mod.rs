@@ -53,6 +53,17 @@ pub enum Pair {
     Packages,
 }
 
+/// Whether restarts into new releases are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Restarts {
+    /// Beside the pairs.
+    Too,
+    /// And no pair.
+    Only,
+    /// Not.
+    None,
+}
+
 /// What is measured, and how often.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
@@ -62,6 +73,9 @@ pub struct Arguments {
     /// Only these pairs.
     #[arg(long, value_enum)]
     pub only: Vec<Pair>,
+    /// Whether a device is restarted into new releases: beside the pairs, instead of them, or not.
+    #[arg(long, value_enum, default_value_t = Restarts::Too)]
+    pub restarts: Restarts,
     /// Leave out casync, bita, zstd, xdelta3 and bsdiff.
     #[arg(long)]
     pub no_peers: bool,
@@ -81,6 +95,8 @@ pub struct Arguments {
 pub struct Plan {
     /// What is measured.
     pub pairs: Vec<Images>,
+    /// Whether restarts into new releases are.
+    pub restarts: bool,
     /// Where there is room for copies, on the disk that times are of.
     pub folder: PathBuf,
     /// The program bita; none where peers are left out.
@@ -142,12 +158,14 @@ pub fn execute(root: &Path, arguments: &Arguments, yes: bool, progress: &Progres
     let all = [Pair::Statement, Pair::Kernel, Pair::Packages];
     let wanted = all
         .into_iter()
-        .filter(|pair| arguments.only.is_empty() || arguments.only.contains(pair));
+        .filter(|pair| arguments.only.is_empty() || arguments.only.contains(pair))
+        .filter(|_| arguments.restarts != Restarts::Only);
     let pairs = wanted
         .map(|pair| maker.pair(pair))
         .collect::<Result<Vec<_>>>()?;
     let plan = Plan {
         pairs,
+        restarts: arguments.restarts != Restarts::None,
         bita,
         rounds: arguments.rounds,
         json: match &arguments.json {
