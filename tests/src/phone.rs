@@ -3,16 +3,20 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use xtask::image::{self, Image, Variant};
 use xtask::machine::{Disk, Options};
 use xtask::product::Product;
 use xtask::progress::Progress;
 use xtask::{paths, programs};
 
-/// What nobody has asked to be durable is not: else the kernel writes it out after half a minute, which on a machine that
-/// is slow enough hides that nobody has asked.
-const NEVER_BY_ITSELF: &str = "sysctl.vm.dirty_writeback_centisecs=0";
+/// What nobody has asked to be durable is not. Else the kernel writes it out after half a minute, or when a tenth of the
+/// memory waits to be written, the oldest first, and so hides that nobody has asked.
+const NEVER_BY_ITSELF: [&str; 3] = [
+    "sysctl.vm.dirty_writeback_centisecs=0",
+    "sysctl.vm.dirty_background_ratio=80",
+    "sysctl.vm.dirty_ratio=90",
+];
 
 /// What a phone is started from.
 #[derive(Debug)]
@@ -40,8 +44,9 @@ impl Phone {
         Phone::build(&root, folder, Some(variant), &[])
     }
 
-    /// As [`Phone::new`], with services that were built with a feature of the crate `hyper`.
-    pub fn with_feature(folder: &Path, feature: &str) -> Result<Phone> {
+    /// As [`Phone::new`], with services that were built with a feature of the crate `hyper` that leaves out
+    /// a sync, and a kernel that does not make up for it.
+    pub fn without_sync(folder: &Path, feature: &str) -> Result<Phone> {
         let root = paths::repository()?;
         let _building = lock(&root)?;
         let feature_of = format!("hyper/{feature}");
@@ -51,9 +56,15 @@ impl Phone {
         programs::build(&root)?;
         let variant = Variant {
             name: feature.to_owned(),
-            files: vec![("/system/hyper".into(), content)],
+            files: vec![
+                ("/system/hyper".into(), content),
+                (
+                    "/system/services/update.toml".into(),
+                    with_much_memory(&root)?.into_bytes(),
+                ),
+            ],
         };
-        Phone::build(&root, folder, Some(variant), &[NEVER_BY_ITSELF])
+        Phone::build(&root, folder, Some(variant), &NEVER_BY_ITSELF)
     }
 
     fn build(
@@ -86,6 +97,29 @@ impl Phone {
         options.disk = Disk::File(self.disk.clone());
         Ok(options)
     }
+}
+
+/// The manifest of the updates with memory for all that they write: what waits to be written counts as a
+/// service's memory, and within the product's limit the kernel has to write it out.
+fn with_much_memory(root: &Path) -> Result<String> {
+    const KEY: &str = "memory = ";
+    let path = root.join("system/update/services/update.toml");
+    let manifest =
+        fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    ensure!(
+        manifest
+            .lines()
+            .filter(|line| line.starts_with(KEY))
+            .count()
+            == 1,
+        "{} has one line with `{KEY}`",
+        path.display()
+    );
+    let lines = manifest.lines().map(|line| match line.strip_prefix(KEY) {
+        Some(_) => format!("{KEY}\"512 MiB\"\n"),
+        None => format!("{line}\n"),
+    });
+    Ok(lines.collect())
 }
 
 /// Waits until no other test builds an image.

@@ -56,7 +56,7 @@ fn acknowledged_settings_survive_every_cut() {
 
 /// The cuts of a phone whose services were built with `feature` must break the promise in this way.
 fn is_noticed(feature: &str, reason: &str) {
-    let outcome = cut(|folder| Phone::with_feature(folder, feature), DOCTORED_CUTS);
+    let outcome = cut(|folder| Phone::without_sync(folder, feature), DOCTORED_CUTS);
     let seen = outcome
         .failures
         .iter()

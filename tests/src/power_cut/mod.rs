@@ -1,6 +1,7 @@
 //! Power cuts: what is on the disk when the power fails at any instant.
 //!
-//! Killing a virtual machine proves little, because its host keeps every write. So the guest runs on a
+//! Killing a virtual machine alone proves little, because its host keeps every write ([`running`] does it for what
+//! the firmware makes of it). So the guest runs on a
 //! disk that records each write and each flush in order ([`recorder`], by QEMU's `blklogwrites`), and
 //! the cut is made afterwards, as often as wanted: for an instant in the record, everything up to the
 //! last flush before it is on the disk, and of what came after any part may be, the last write torn
@@ -20,5 +21,6 @@ pub mod guest;
 pub mod installation;
 pub mod log;
 pub mod recorder;
+pub mod running;
 pub mod settings;
 pub mod writer;
