@@ -187,11 +187,7 @@ pub fn wait_until_ready(machine: &mut Machine, version: &str) -> Result<()> {
     // As long as it goes on it may take its time.
     loop {
         let before = last.clone();
-        let result = machine.wait_for(&format!("{version} to be installed further"), |machine| {
-            let status = machine.hyper("update")?;
-            Ok((status != before).then_some(status))
-        });
-        last = result?;
+        last = machine.wait_for_answer("update", |status| status != before)?;
         if last.contains(&ready) {
             return Ok(());
         }

@@ -35,16 +35,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
 use store::Store;
 use tokio::sync::OnceCell;
 
 pub use confirm::{Check, Checks};
 use firmware::Firmware;
-use variables::Variables;
 
-use crate::boot::mount::{KERNEL_FILES, mount_kernel};
 use crate::command_line::CommandLine;
 use crate::device::uevent::UeventSocket;
 use crate::device::{partition, stick};
@@ -337,15 +334,12 @@ fn open_firmware(running: Slot) -> Result<Firmware> {
 /// # Errors
 /// When the firmware's variables cannot be mounted, or the disk has no two boot partitions.
 pub fn firmware_of(disk: &Path) -> Result<Firmware> {
-    let flags = KERNEL_FILES | MountFlags::NODEV;
-    mount_kernel(variables::FOLDER, "efivarfs", flags, "")
-        .context("mounting the firmware's variables")?;
+    let variables = variables::mounted()?;
     let events = UeventSocket::open()?;
     let esp = |slot: Slot| {
         let deadline = Instant::now() + PARTITION_WAIT;
         let node = partition::find(&format!("esp-{slot}"), Some(disk), &events, deadline)?;
         disk::partition(&node)
     };
-    let variables = Variables::new(Path::new(variables::FOLDER));
     Ok(Firmware::new(variables, esp(Slot::A)?, esp(Slot::B)?))
 }

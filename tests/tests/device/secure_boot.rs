@@ -3,7 +3,8 @@
 //!
 //! The key is the one that Debian's firmware variables for tests hold; it is nobody's secret.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use system_tests::mirror::Mirror;
@@ -22,10 +23,7 @@ const CERTIFICATE: &str = "/usr/share/ovmf/PkKek-1-snakeoil.pem";
 
 pub fn only_what_was_signed_starts(phone: &mut Shared) -> Result<()> {
     let folder = Shared::folder("secure-boot")?;
-    let signer = Signer {
-        key: readable_key(&folder)?,
-        certificate: CERTIFICATE.into(),
-    };
+    let signer = signer(&folder)?;
     let phone = phone.phone()?;
     let options = image::Options {
         signer: Some(signer.clone()),
@@ -85,14 +83,35 @@ pub fn only_what_was_signed_starts(phone: &mut Shared) -> Result<()> {
     machine.shut_down(LIMIT)
 }
 
-/// The key without its passphrase, which everybody knows and sbsign would ask for.
-fn readable_key(folder: &Path) -> Result<PathBuf> {
-    let key = folder.join("boot-key.pem");
-    process::run(
-        process::tool("openssl")
-            .args(["rsa", "-passin", "pass:snakeoil", "-in", KEY, "-out"])
-            .arg(&key),
-    )
+/// A key with a certificate that the firmware's one has signed, for that has no name of its own, which the
+/// firmware asks of whoever signs its variables.
+fn signer(folder: &Path) -> Result<Signer> {
+    let path = |name: &str| folder.join(name);
+    let (key, certificate) = (path("boot.key"), path("boot.pem"));
+    let openssl = |arguments: &mut dyn FnMut(&mut Command)| {
+        let mut command = process::tool("openssl");
+        arguments(&mut command);
+        process::run(&mut command)
+    };
+    // Everybody knows its passphrase, and openssl would ask for it.
+    openssl(&mut |command| {
+        command.args(["rsa", "-passin", "pass:snakeoil", "-in", KEY, "-out"]);
+        command.arg(path("firmware.key"));
+    })
     .context("reading the key that Debian's firmware for tests has")?;
-    Ok(key)
+    openssl(&mut |command| {
+        command.args(["req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj"]);
+        command.args(["/CN=boot files/", "-keyout"]).arg(&key);
+        command.arg("-out").arg(path("boot.request"));
+    })?;
+    openssl(&mut |command| {
+        command.args(["x509", "-req", "-days", "7300", "-set_serial", "1"]);
+        command.args(["-CA", CERTIFICATE, "-CAkey"]);
+        command.arg(path("firmware.key")).arg("-in");
+        command
+            .arg(path("boot.request"))
+            .arg("-out")
+            .arg(&certificate);
+    })?;
+    Ok(Signer { key, certificate })
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::boot::Signer;
 use crate::process;
@@ -33,6 +33,17 @@ pub fn argument(version: u32) -> String {
 ///
 /// Fails when sbvarsign does.
 pub fn write(version: u32, signer: &Signer, stage: &Path) -> Result<()> {
+    let subject = process::output(
+        process::tool("openssl")
+            .args(["x509", "-noout", "-subject", "-nameopt", "multiline", "-in"])
+            .arg(&signer.certificate),
+    )
+    .context("reading the certificate of the boot key")?;
+    ensure!(
+        subject.contains("commonName"),
+        "{} names nobody: firmware keeps variables for a certificate with a common name (CN) only",
+        signer.certificate.display()
+    );
     let to = stage.join(FILE);
     let value = to.with_extension("value");
     fs::write(&value, version.to_le_bytes())

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::log::Level;
 use crate::sandbox::Place;
-use crate::slots::variables::{self, Variables};
+use crate::slots::variables;
 use crate::system::SharedLog;
 
 /// `release.toml`, as far as it matters here.
@@ -102,7 +102,7 @@ impl Handler for Facts {
                 .map_or(1, |count| count.get().try_into().unwrap_or(u32::MAX)),
             development: self.release.development,
             firmware: Path::new("/sys/firmware/efi").is_dir(),
-            secure_boot: Variables::new(Path::new(variables::FOLDER)).secure_boot(),
+            secure_boot: variables::mounted().is_ok_and(|variables| variables.secure_boot()),
         }
     }
 

@@ -10,12 +10,10 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use rustix::mount::MountFlags;
 
 use super::Slot;
 use super::load_option::{self, Partition};
 use super::variables::{self, Variables, boot_name, numbers, value};
-use crate::boot::mount::{KERNEL_FILES, mount_kernel};
 
 /// What the descriptions of our entries begin with.
 const NAME: &str = "HyperOS";
@@ -225,10 +223,7 @@ pub fn give_way() -> Result<bool> {
     if !Path::new("/sys/firmware/efi").is_dir() {
         return Ok(false);
     }
-    let flags = KERNEL_FILES | MountFlags::NODEV;
-    mount_kernel(variables::FOLDER, "efivarfs", flags, "")
-        .context("mounting the firmware's variables")?;
-    put_last(&Variables::new(Path::new(variables::FOLDER)))
+    put_last(&variables::mounted()?)
 }
 
 fn put_last(variables: &Variables) -> Result<bool> {

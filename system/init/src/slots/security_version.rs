@@ -15,10 +15,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::variables::{self, Variables};
-use crate::boot::mount::{KERNEL_FILES, mount_kernel};
 use crate::fatal;
 
 /// What the variable is called, and whose it is: ours, as `xtask/src/image/security_version.rs` signs it.
@@ -38,18 +36,15 @@ pub fn check(ours: Option<u32>) -> Result<()> {
     if !Path::new("/sys/firmware/efi").is_dir() {
         return Ok(());
     }
-    let flags = KERNEL_FILES | MountFlags::NODEV;
-    if let Err(error) = mount_kernel(variables::FOLDER, "efivarfs", flags, "") {
-        // A device that cannot be asked is one that could not have been told.
-        fatal::say(format_args!(
-            "asking the firmware for the security version: {error:#}"
-        ));
-        return Ok(());
-    }
-    let allowed = is_allowed(Path::new(variables::FOLDER), ours);
-    // It is mounted again when the services run, and they are asked for.
-    let _ = rustix::mount::unmount(variables::FOLDER, UnmountFlags::DETACH);
-    allowed
+    let variables = match variables::mounted() {
+        Ok(variables) => variables,
+        Err(error) => {
+            // A device that cannot be asked is one that could not have been told.
+            fatal::say(format_args!("asking for the security version: {error:#}"));
+            return Ok(());
+        }
+    };
+    is_allowed(variables.folder(), ours)
 }
 
 fn is_allowed(folder: &Path, ours: u32) -> Result<()> {

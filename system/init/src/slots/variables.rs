@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::IFlags;
+use rustix::mount::MountFlags;
+
+use crate::boot::mount::{KERNEL_FILES, mount_kernel};
 
 /// Where efivarfs is mounted.
 pub const FOLDER: &str = "/sys/firmware/efi/efivars";
@@ -23,6 +26,17 @@ const ATTRIBUTES: u32 = 1 | 2 | 4;
 pub struct Variables {
     folder: PathBuf,
     vendor: &'static str,
+}
+
+/// The global variables of the firmware, mounted at [`FOLDER`] if they are not yet: that asks the firmware for the names
+/// of all, and takes time.
+///
+/// # Errors
+/// When the kernel has none: the firmware is no UEFI, or did not start this system.
+pub fn mounted() -> Result<Variables> {
+    let flags = KERNEL_FILES | MountFlags::NODEV;
+    mount_kernel(FOLDER, "efivarfs", flags, "").context("mounting the firmware's variables")?;
+    Ok(Variables::new(Path::new(FOLDER)))
 }
 
 impl Variables {
