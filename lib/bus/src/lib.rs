@@ -2,7 +2,7 @@
 //!
 //! Every facility of the system is an interface in `wit/`, and each has a module here that is made
 //! from its text: [`settings`], [`following`], [`network`], [`names`], [`time`], [`notify`], [`notices`], [`services`],
-//! [`power`], [`device`], [`screen`], [`beacon`], [`view`], [`input`], [`family`], [`naming`], [`pairing`], [`calls`], [`home`], [`replica`],
+//! [`power`], [`device`], [`screen`], [`beacon`], [`view`], [`input`], [`family`], [`naming`], [`pairing`], [`paper`], [`calls`], [`home`], [`replica`],
 //! [`grants`], [`questions`] and [`health`]. A module holds the interface's types, a function to call each of its
 //! functions, and a trait `Handler` with which to serve it.
 //!

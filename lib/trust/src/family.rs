@@ -408,6 +408,11 @@ impl Family {
         self.paper.contains(&key)
     }
 
+    /// The keys on paper that are in force: more than one where owner devices set one apart.
+    pub(crate) fn papers(&self) -> impl Iterator<Item = DeviceId> {
+        self.paper.iter().copied()
+    }
+
     /// Whether there is a paper phrase for this family.
     pub fn has_paper(&self) -> bool {
         !self.paper.is_empty()

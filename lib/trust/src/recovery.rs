@@ -7,7 +7,9 @@
 //!
 //! # Saving a family
 //!
-//! A new device that is in no family connects to any device that is, such as the TV, and
+//! A new device that is in no family connects to any device that is, such as the TV. That one
+//! [greets](greetings) it with a proof that it knows the paper key, so that a stranger who poses as
+//! a device of the family is found out before it is told anything. The new device
 //! [claims](Claim) with the words: a signature over both keys and the connection. It gets the log,
 //! and [`recover`] writes into it what the words allow: the new device is added as an owner
 //! device, those that are lost are removed, and the members get a new secret. The other devices
@@ -17,6 +19,7 @@ use std::fmt;
 
 use bip39::{Language, Mnemonic};
 use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
@@ -104,6 +107,44 @@ impl Phrase {
     }
 }
 
+/// The most proofs that a device greets with.
+pub const MAX_GREETINGS: usize = 16;
+
+/// What device `here` of the family proves to device `there`, which is in none, on their
+/// connection: that it knows the public half of the paper key, which nobody knows but whoever is of
+/// the family or was. One proof for each paper key that can save it. They say nothing to anybody
+/// who does not know such a key.
+pub fn greetings(log: &Log, here: DeviceId, there: DeviceId, exporter: &[u8; 32]) -> Vec<[u8; 32]> {
+    let keys = log.paper_keys().into_iter().take(MAX_GREETINGS);
+    keys.map(|paper| greeting(paper, there, here, exporter).finalize())
+        .map(|proof| proof.into_bytes().into())
+        .collect()
+}
+
+/// Whether device `there` has proven to device `here`, which has the words, that it knows their key.
+pub fn is_greeted(
+    paper: DeviceId,
+    greetings: &[[u8; 32]],
+    here: DeviceId,
+    there: DeviceId,
+    exporter: &[u8; 32],
+) -> bool {
+    let fits = |proof: &[u8; 32]| greeting(paper, here, there, exporter).verify_slice(proof);
+    greetings
+        .iter()
+        .take(MAX_GREETINGS)
+        .any(|proof| fits(proof).is_ok())
+}
+
+fn greeting(paper: DeviceId, new: DeviceId, member: DeviceId, exporter: &[u8; 32]) -> Hmac<Sha256> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(paper.as_bytes()).expect("any length is a key");
+    mac.update(b"HyperOS recovery greeting 1\0");
+    mac.update(new.as_bytes());
+    mac.update(member.as_bytes());
+    mac.update(exporter);
+    mac
+}
+
 /// Proof to a device of the family that whoever is at the other end has the words. It is asked
 /// for before the log, which names all devices, goes to a device that is in no family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +156,9 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// How many bytes are sent.
+    pub const BYTES: usize = 96;
+
     /// The claim of device `here` on its connection to device `there` of the family.
     pub fn new(paper: &Identity, here: DeviceId, there: DeviceId, exporter: &[u8; 32]) -> Self {
         Self {
@@ -133,8 +177,8 @@ impl Claim {
     }
 
     /// As it is sent.
-    pub fn encode(&self) -> [u8; 96] {
-        let mut bytes = [0; 96];
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
         bytes[..32].copy_from_slice(self.paper.as_bytes());
         bytes[32..].copy_from_slice(&self.signature);
         bytes

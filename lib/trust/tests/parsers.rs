@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use trust::{
     identity::{DeviceId, Identity},
     log::{Action, Entry, Interfaces, Log, Role},
-    recovery::{Claim, Phrase, PhraseError, WORDS},
+    recovery::{Claim, Phrase, PhraseError, WORDS, greetings, is_greeted},
 };
 
 fn log() -> Log {
@@ -169,4 +169,36 @@ fn a_claim_is_bound_to_both_devices_and_the_connection() {
     assert!(!Claim::new(&stranger, new, tv, &exporter).holds(&log, new, tv, &exporter));
     let other = Log::found(&key(0), "Phone", None, 1).unwrap();
     assert!(!claim.holds(&other, new, tv, &exporter));
+}
+
+#[test]
+fn a_greeting_is_bound_as_a_claim_is_and_only_who_knows_the_key_makes_one() {
+    let (phrase, other) = (Phrase::generate().unwrap(), Phrase::generate().unwrap());
+    let paper = phrase.key().id();
+    let mut log = Log::found(&key(0), "Phone", Some(paper), 1).unwrap();
+    let (new, tv, exporter) = (key(5).id(), key(6).id(), [7; 32]);
+    let greeted = greetings(&log, tv, new, &exporter);
+    assert_eq!(greeted.len(), 1);
+    assert!(is_greeted(paper, &greeted, new, tv, &exporter));
+    assert!(!is_greeted(paper, &greeted, key(4).id(), tv, &exporter));
+    assert!(!is_greeted(paper, &greeted, new, key(4).id(), &exporter));
+    assert!(!is_greeted(paper, &greeted, tv, new, &exporter));
+    assert!(!is_greeted(paper, &greeted, new, tv, &[8; 32]));
+    assert!(!is_greeted(other.key().id(), &greeted, new, tv, &exporter));
+
+    // The words of the first entry stay good beside those that an owner device has set.
+    let set = Action::PaperKeySet {
+        key: other.key().id(),
+    };
+    log.write(&key(0), set, 2).unwrap();
+    let greeted = greetings(&log, tv, new, &exporter);
+    for phrase in [&phrase, &other] {
+        assert!(is_greeted(phrase.key().id(), &greeted, new, tv, &exporter));
+    }
+    let none = Log::found(&key(0), "Phone", None, 1).unwrap();
+    assert!(greetings(&none, tv, new, &exporter).is_empty());
+    assert!(!is_greeted(paper, &[], new, tv, &exporter));
+    // What is made up beyond the most that is looked at costs nothing.
+    let many = vec![[0; 32]; 10_000];
+    assert!(!is_greeted(paper, &many, new, tv, &exporter));
 }

@@ -2,7 +2,7 @@
 //!
 //! This service alone holds the device's key. It finds the other devices of the family
 //! ([`discovery`]), keeps connections to some of them ([`links`]), exchanges the family's log with them
-//! ([`logs`]), takes devices in ([`pairing`]) and carries calls ([`calls`]): of programs here to other
+//! ([`logs`]), takes devices in ([`pairing`]), restores a family with its paper phrase ([`recovery`]) and carries calls ([`calls`]): of programs here to other
 //! devices, and of other devices to services here. What no grant allows or refuses it has the owner
 //! asked ([`asking`], [`questions`], [`grants`], [`settling`]); a device that was removed it tells so
 //! ([`removal`]). Devices that are apart meet at a relay of the owner's, where one is set ([`afar`]). What is trusted, and why, is `lib/trust`'s; what this
@@ -32,8 +32,11 @@ pub mod links;
 pub mod logs;
 pub mod names;
 pub mod node;
+pub mod opening;
 pub mod pairing;
+pub mod paper;
 pub mod questions;
+pub mod recovery;
 pub mod removal;
 pub mod served;
 pub mod settling;
@@ -98,12 +101,22 @@ async fn begin(
         }
     });
     tokio::spawn(links::keep(Arc::clone(&node), heard));
-    tokio::spawn(links::accept(Arc::clone(&node), Arc::clone(&pairing)));
+    let recovery = recovery::Recovery::new(Arc::clone(&node));
+    tokio::spawn(links::accept(
+        Arc::clone(&node),
+        Arc::clone(&pairing),
+        Arc::clone(&recovery),
+    ));
     tokio::spawn(settling::follow(Arc::clone(&node)));
     tokio::spawn(afar::follow(Arc::clone(&node)));
     tokio::spawn(afar::knock(Arc::clone(&node)));
     server.serve(bus::family::interface(served::Family(Arc::clone(&node))));
     server.serve(bus::naming::interface(served::Family(Arc::clone(&node))));
+    server.serve(bus::paper::interface(paper::Paper {
+        node: Arc::clone(&node),
+        pairing: Arc::clone(&pairing),
+        recovery,
+    }));
     server.serve(bus::pairing::interface(served::Pairings {
         node: Arc::clone(&node),
         pairing,

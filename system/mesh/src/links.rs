@@ -31,6 +31,7 @@ use crate::bucket::Bucket;
 use crate::discovery::Event;
 use crate::node::{Node, Peer, Reach, now};
 use crate::pairing::Pairing;
+use crate::recovery::Recovery;
 use crate::transport::{self, Closing};
 use crate::wire::{self, Kind};
 use crate::{afar, asking, calls, logs, removal, settling};
@@ -157,7 +158,7 @@ async fn take(node: &Arc<Node>, event: Event) {
         Event::Candidates(candidates) => {
             node.state().candidates = candidates
                 .into_iter()
-                .filter_map(|(device, at)| Some((DeviceId::from_bytes(&device).ok()?, at)))
+                .filter_map(|(device, said)| Some((DeviceId::from_bytes(&device).ok()?, said)))
                 .collect();
             node.changed();
         }
@@ -513,7 +514,7 @@ fn end_unused(node: &Node) {
 }
 
 /// Takes connections of others, for as long as there is an endpoint.
-pub async fn accept(node: Arc<Node>, pairing: Arc<Pairing>) {
+pub async fn accept(node: Arc<Node>, pairing: Arc<Pairing>, recovery: Arc<Recovery>) {
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     let mut sources: HashMap<Option<IpAddr>, Bucket> = HashMap::new();
     let mut reaches = node.watch_reach();
@@ -546,6 +547,7 @@ pub async fn accept(node: Arc<Node>, pairing: Arc<Pairing>) {
             continue;
         };
         let (node, pairing) = (Arc::clone(&node), Arc::clone(&pairing));
+        let recovery = Arc::clone(&recovery);
         tokio::spawn(async move {
             let taken = tokio::time::timeout(CONNECTING, take_connection(incoming)).await;
             drop(permit);
@@ -553,6 +555,8 @@ pub async fn accept(node: Arc<Node>, pairing: Arc<Pairing>) {
                 Ok(Ok((connection, device))) => {
                     if connection.alpn() == wire::PAIRING_ALPN {
                         pairing.accepted(connection, device).await;
+                    } else if connection.alpn() == wire::RECOVERY_ALPN {
+                        recovery.accepted(connection, device).await;
                     } else if node.is_member(device) {
                         adopt(&node, connection, device, false);
                     } else if node.is_removed(device) {

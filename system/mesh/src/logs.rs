@@ -83,6 +83,13 @@ pub async fn answer(node: &Node, mut send: SendStream, mut receive: RecvStream) 
 }
 
 async fn give(send: &mut SendStream, entries: &[Vec<u8>]) -> Result<()> {
+    write(send, entries).await?;
+    send.finish()?;
+    Ok(())
+}
+
+/// Writes entries in lists, the last of which is empty.
+pub async fn write(send: &mut SendStream, entries: &[Vec<u8>]) -> Result<()> {
     let mut batch = Entries::default();
     let mut size = 0;
     for entry in entries {
@@ -96,9 +103,7 @@ async fn give(send: &mut SendStream, entries: &[Vec<u8>]) -> Result<()> {
     if !batch.0.is_empty() {
         wire::write(send, &batch).await?;
     }
-    wire::write(send, &Entries::default()).await?;
-    send.finish()?;
-    Ok(())
+    wire::write(send, &Entries::default()).await
 }
 
 async fn take(node: &Node, receive: &mut RecvStream) -> Result<()> {
@@ -124,7 +129,8 @@ fn heads(node: &Node) -> Heads {
     Heads(node.with_log(heads).unwrap_or_default())
 }
 
-fn since(node: &Node, heads: &Heads) -> Vec<Vec<u8>> {
+/// What somebody lacks who has these heads.
+pub fn since(node: &Node, heads: &Heads) -> Vec<Vec<u8>> {
     let heads = heads.0.iter().copied().map(EntryId::from_bytes);
     node.with_log(|log| {
         log.since(heads)

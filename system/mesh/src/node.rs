@@ -20,8 +20,8 @@ use trust::identity::{DeviceId, Identity, KeptIdentity};
 use trust::log::{Action, Entry, EntryId, Grant, KeptLog, Log, Role, Until};
 
 use crate::asking::Askers;
-use crate::discovery::Interest;
 use crate::discovery::label::DiscoveryKey;
+use crate::discovery::{Interest, Purpose};
 use crate::links::Link;
 use crate::names;
 use crate::questions::Questions;
@@ -87,8 +87,8 @@ pub struct State {
     pub running: BTreeSet<EntryId>,
     /// The other devices of the family.
     pub peers: HashMap<DeviceId, Peer>,
-    /// Devices that are open for pairing, with where they say to be.
-    pub candidates: BTreeMap<DeviceId, Vec<SocketAddr>>,
+    /// Devices that are open, with what for and where they say to be.
+    pub candidates: BTreeMap<DeviceId, (Purpose, Vec<SocketAddr>)>,
 }
 
 impl State {
@@ -324,6 +324,13 @@ impl Node {
         self.log_changes.subscribe()
     }
 
+    /// Where a device says to be that is open for this.
+    pub fn candidate(&self, device: DeviceId, purpose: Purpose) -> Option<Vec<SocketAddr>> {
+        let state = self.state();
+        let (open_for, addresses) = state.candidates.get(&device)?;
+        (*open_for == purpose).then(|| addresses.clone())
+    }
+
     /// What discovery is to look for.
     pub fn interest(&self) -> watch::Receiver<Interest> {
         self.interest.subscribe()
@@ -421,6 +428,24 @@ impl Node {
             self.log_changed();
         }
         Ok(new)
+    }
+
+    /// Takes in what a device has written by the paper key, if it is an owner device by that.
+    pub fn take_recovery(&self, entries: &[Vec<u8>], device: DeviceId) -> Result<bool> {
+        let is_owner = self.with_log(|log| {
+            let mut tried = log.clone();
+            tried.insert_all(entries.iter().map(Vec::as_slice));
+            tried.family().role(device) == Some(Role::Owner)
+        });
+        Ok(is_owner == Some(true) && {
+            self.take_entries(entries)?;
+            self.role(device) == Some(Role::Owner)
+        })
+    }
+
+    /// Whether this device may be taken into the family of this log.
+    pub fn may_join(&self, log: &Log) -> bool {
+        self.state().removal.lets_in(log)
     }
 
     /// Begins a family with this device as its first.
@@ -581,7 +606,8 @@ impl Node {
         })
     }
 
-    fn write<T>(
+    /// Changes the log as this device.
+    pub fn write<T>(
         &self,
         write: impl FnOnce(&mut KeptLog, &Identity, u64) -> Result<T, trust::log::KeptError>,
     ) -> Result<T> {

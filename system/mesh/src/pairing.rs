@@ -16,12 +16,12 @@ use trust::log::Role;
 use trust::pairing::code::{self, CodeText};
 use trust::pairing::{MAX_MESSAGE_BYTES, Output, Pairing as Machine, Side, digits, pin};
 
+use crate::discovery::Purpose;
 use crate::node::{Node, now};
+use crate::opening::Opening;
 use crate::transport::{self, Closing};
 use crate::wire;
 
-/// How long a device stays open for pairing.
-const OPEN: Duration = Duration::from_secs(120);
 /// How long to look for candidates after somebody asked for them.
 const LOOKING: Duration = Duration::from_secs(60);
 /// How long a connection for pairing may take to be made.
@@ -36,18 +36,15 @@ enum Word {
     No,
 }
 
-/// This device is open: what others enter to pair with it.
+/// What others enter to pair with this device while it is open.
 #[derive(Clone, Debug)]
-struct Opening {
+struct Shown {
     code: code::Shown,
     pin: pin::Opening,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    opening: Option<Opening>,
-    /// Counts openings, so that the end of one does not end the next.
-    openings: u64,
     /// Where the words of the person go, while a pairing is under way.
     words: Option<mpsc::Sender<Word>>,
     /// Counts who looks for candidates.
@@ -58,6 +55,7 @@ struct State {
 #[derive(Debug)]
 pub struct Pairing {
     node: Arc<Node>,
+    opening: Arc<Opening<Shown>>,
     state: Mutex<State>,
     stage: watch::Sender<Stage>,
 }
@@ -73,6 +71,7 @@ impl Pairing {
     /// None is under way.
     pub fn new(node: Arc<Node>) -> Arc<Self> {
         Arc::new(Self {
+            opening: Opening::new(Arc::clone(&node), Purpose::Pairing),
             node,
             state: Mutex::default(),
             stage: watch::Sender::new(Stage::Closed),
@@ -94,43 +93,28 @@ impl Pairing {
             self.node.family().is_none(),
             "this device belongs to a family already"
         );
-        let mut state = self.state();
-        ensure!(state.words.is_none(), "a pairing is under way");
+        ensure!(self.state().words.is_none(), "a pairing is under way");
         let seconds = now() / 1000;
-        let opening = Opening {
+        let shown = Shown {
             code: code::Shown::new(self.node.id(), seconds)?,
             pin: pin::Opening::new(seconds)?,
         };
         let secrets = Secrets {
-            code: opening.code.text().to_string(),
-            pin: opening.pin.pin().to_string(),
+            code: shown.code.text().to_string(),
+            pin: shown.pin.pin().to_string(),
         };
-        state.opening = Some(opening);
-        state.openings += 1;
-        let number = state.openings;
-        drop(state);
-        self.node.look(|interest| interest.open = true);
-        self.stage.send_replace(Stage::Open(secrets.clone()));
         let this = Arc::clone(self);
-        tokio::spawn(async move {
-            tokio::time::sleep(OPEN).await;
-            if this.state().openings == number {
-                this.close_opening();
-            }
-        });
+        self.opening.open(shown, move || this.close_opening());
+        self.stage.send_replace(Stage::Open(secrets.clone()));
         Ok(secrets)
     }
 
     fn close_opening(&self) {
-        let mut state = self.state();
-        let Some(opening) = state.opening.take() else {
+        let Some(shown) = self.opening.close() else {
             return;
         };
-        opening.pin.close();
-        let idle = state.words.is_none();
-        drop(state);
-        self.node.look(|interest| interest.open = false);
-        if idle {
+        shown.pin.close();
+        if self.state().words.is_none() {
             self.stage.send_replace(Stage::Closed);
         }
     }
@@ -210,7 +194,7 @@ impl Pairing {
             Method::Code => Some(secret.parse::<CodeText>()?),
             _ => None,
         };
-        let addresses = self.node.state().candidates.get(&device).cloned();
+        let addresses = self.node.candidate(device, Purpose::Pairing);
         let addresses = addresses.context("that device is not open for pairing")?;
         let words = self.begin_words()?;
         self.stage.send_replace(Stage::Connecting);
@@ -280,7 +264,7 @@ impl Pairing {
 
     /// Another device has connected in order to pair.
     pub async fn accepted(self: &Arc<Self>, connection: Connection, device: DeviceId) {
-        let Some((opening, words)) = self.take_opening() else {
+        let Some((shown, words)) = self.take_opening() else {
             return transport::close(&connection, Closing::NotOpen);
         };
         let run = async {
@@ -295,9 +279,9 @@ impl Pairing {
             let machine = if method[0] == Method::Digits as u8 {
                 digits::pair(ends, Side::Joiner, model, seconds)?
             } else if method[0] == Method::Code as u8 {
-                opening.code.pair(ends, Side::Joiner, model, seconds)
+                shown.code.pair(ends, Side::Joiner, model, seconds)
             } else if method[0] == Method::Pin as u8 {
-                opening.pin.pair(ends, model, seconds)
+                shown.pin.pair(ends, model, seconds)
             } else {
                 bail!("it wants to pair in a way that is not known here");
             };
@@ -314,10 +298,10 @@ impl Pairing {
         self.end(device, paired);
     }
 
-    fn take_opening(&self) -> Option<(Opening, mpsc::Receiver<Word>)> {
-        let opening = self.state().opening.clone()?;
+    fn take_opening(&self) -> Option<(Shown, mpsc::Receiver<Word>)> {
+        let shown = self.opening.content()?;
         let words = self.begin_words().ok()?;
-        Some((opening, words))
+        Some((shown, words))
     }
 
     fn ends(
@@ -326,14 +310,10 @@ impl Pairing {
         there: DeviceId,
         dialled: bool,
     ) -> Result<trust::pairing::Connection> {
-        let mut exporter = [0; 32];
-        connection
-            .export_keying_material(&mut exporter, EXPORT_LABEL, b"")
-            .map_err(|_| anyhow::anyhow!("the connection exports no key"))?;
         Ok(trust::pairing::Connection {
             here: self.node.id(),
             there,
-            exporter,
+            exporter: transport::exporter(connection, EXPORT_LABEL)?,
             dialled,
         })
     }

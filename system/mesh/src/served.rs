@@ -7,8 +7,10 @@ use bus::family::{Device, Error, Loss, Role};
 use bus::pairing::{Candidate, Membership, Method, Secrets, Stage};
 use bus::{Caller, Outgoing};
 use futures::stream;
+use tokio::sync::watch;
 use trust::identity::DeviceId;
 
+use crate::discovery::Purpose;
 use crate::node::{Node, Peer};
 use crate::pairing::Pairing;
 
@@ -37,11 +39,7 @@ impl Family {
                 Device {
                     id: member.device.to_string(),
                     name: state.called(member).to_owned(),
-                    role: match member.role {
-                        trust::log::Role::Owner => Role::Owner,
-                        trust::log::Role::Shared => Role::Shared,
-                        trust::log::Role::Guest => Role::Guest,
-                    },
+                    role: role(member.role),
                     here,
                     online: here || peer.is_some_and(Peer::is_there),
                     last_seen: peer.and_then(|peer| peer.last_seen),
@@ -68,15 +66,28 @@ impl Family {
         tracing::info!("{} removes {}", caller.name(), self.0.name(found));
         self.0
             .remove(found, lost)
-            .map_err(|error| match error.downcast_ref() {
-                Some(trust::log::KeptError::Store(_)) => Error::NotSaved(format!("{error:#}")),
-                _ => Error::Refused(format!("{error:#}")),
+            .map_err(|error| match is_not_kept(&error) {
+                true => Error::NotSaved(format!("{error:#}")),
+                false => Error::Refused(format!("{error:#}")),
             })
     }
 }
 
+/// Whether something was not done because it could not be made durable.
+pub(crate) fn is_not_kept(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(trust::log::KeptError::Store(_)))
+}
+
+pub(crate) fn role(role: trust::log::Role) -> Role {
+    match role {
+        trust::log::Role::Owner => Role::Owner,
+        trust::log::Role::Shared => Role::Shared,
+        trust::log::Role::Guest => Role::Guest,
+    }
+}
+
 /// What somebody answers now, and again each time that something has changed and the answer with it.
-fn each<T, A>(
+pub(crate) fn each<T, A>(
     this: T,
     changes: tokio::sync::watch::Receiver<u64>,
     answer: impl Fn(&T) -> A + Send + 'static,
@@ -188,11 +199,27 @@ pub struct Pairings {
     pub pairing: Arc<Pairing>,
 }
 
-fn candidates(node: &Arc<Node>) -> Vec<Candidate> {
+/// The devices nearby that are open for this.
+pub(crate) fn candidates(node: &Arc<Node>, purpose: Purpose) -> Vec<Candidate> {
     let candidate = |device: &DeviceId| Candidate {
         id: device.to_string(),
     };
-    node.state().candidates.keys().map(candidate).collect()
+    let state = node.state();
+    let all = state.candidates.iter();
+    let open = all.filter(|(_, (open_for, _))| *open_for == purpose);
+    open.map(|(device, _)| candidate(device)).collect()
+}
+
+/// How something stands now, and each time that it changes.
+pub(crate) fn stages<T: Clone + Send + Sync + 'static>(stages: watch::Receiver<T>) -> Outgoing<T> {
+    let begun = (stages, true);
+    Box::pin(stream::unfold(begun, async |(mut stages, first)| {
+        if !first {
+            stages.changed().await.ok()?;
+        }
+        let stage = stages.borrow_and_update().clone();
+        Some((stage, (stages, false)))
+    }))
 }
 
 impl bus::pairing::Handler for Pairings {
@@ -207,13 +234,15 @@ impl bus::pairing::Handler for Pairings {
 
     async fn candidates(&self, _: Caller) -> Vec<Candidate> {
         self.pairing.look_for_a_while();
-        candidates(&self.node)
+        candidates(&self.node, Purpose::Pairing)
     }
 
     async fn watch_candidates(&self, _: Caller) -> Outgoing<Vec<Candidate>> {
         let looking = self.pairing.look();
         let this = (Arc::clone(&self.node), looking);
-        each(this, self.node.watch(), |(node, _)| candidates(node))
+        each(this, self.node.watch(), |(node, _)| {
+            candidates(node, Purpose::Pairing)
+        })
     }
 
     async fn begin(
@@ -241,16 +270,6 @@ impl bus::pairing::Handler for Pairings {
     }
 
     async fn watch(&self, _: Caller) -> Outgoing<Stage> {
-        let stages = self.pairing.watch();
-        Box::pin(stream::unfold(
-            (stages, true),
-            async |(mut stages, first)| {
-                if !first {
-                    stages.changed().await.ok()?;
-                }
-                let stage = stages.borrow_and_update().clone();
-                Some((stage, (stages, false)))
-            },
-        ))
+        stages(self.pairing.watch())
     }
 }

@@ -34,12 +34,14 @@ pub enum Closing {
     Done = 0,
     /// The other end is not of this family.
     Stranger = 1,
-    /// Pairing is not open here.
+    /// This device is not open for that.
     NotOpen = 2,
     /// There is a newer connection.
     Replaced = 3,
     /// The other end does not keep to the protocol or the limits.
     Misbehaved = 4,
+    /// Too many want the same at once, or too often.
+    TooMuch = 5,
 }
 
 /// Closes a connection for a reason.
@@ -100,7 +102,11 @@ pub async fn bind(
         .clear_address_lookup()
         .address_lookup(lookup)
         .transport_config(config)
-        .alpns(vec![wire::ALPN.to_vec(), wire::PAIRING_ALPN.to_vec()])
+        .alpns(
+            [wire::ALPN, wire::PAIRING_ALPN, wire::RECOVERY_ALPN]
+                .map(<[u8]>::to_vec)
+                .to_vec(),
+        )
         .bind()
         .await
         .context("opening the sockets on which other devices connect")
@@ -128,6 +134,15 @@ pub fn address(
     let addresses = addresses.into_iter().map(TransportAddr::Ip);
     let relay = relay.map(TransportAddr::Relay);
     Ok(EndpointAddr::from_parts(id, addresses.chain(relay)))
+}
+
+/// A secret of both ends of a connection and of nobody else, for one use.
+pub fn exporter(connection: &Connection, label: &[u8]) -> Result<[u8; 32]> {
+    let mut exporter = [0; 32];
+    connection
+        .export_keying_material(&mut exporter, label, b"")
+        .map_err(|_| anyhow::anyhow!("the connection exports no key"))?;
+    Ok(exporter)
 }
 
 /// Which device the other end of a connection has proven to be.

@@ -15,6 +15,9 @@ pub const ALPN: &[u8] = b"hyperos/mesh/1";
 /// What connections for pairing speak.
 pub const PAIRING_ALPN: &[u8] = b"hyperos/pairing/1";
 
+/// What connections for restoring a family speak.
+pub const RECOVERY_ALPN: &[u8] = b"hyperos/recovery/1";
+
 /// The longest message that opens a call or answers it.
 pub const MAX_HEAD: usize = 1024;
 /// The longest message of an exchange of the log. However it is decoded, that is little memory.
@@ -118,6 +121,24 @@ pub struct Heads(pub Vec<[u8; 32]>);
 /// Entries of the log; none after the last.
 #[derive(Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Entries(pub Vec<Vec<u8>>);
+
+/// What a device of a family says to one that is of none and wants to restore it: proofs that it knows a paper key of
+/// the family.
+#[derive(Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Greetings(pub Vec<[u8; 32]>);
+
+/// What it says to a claim, and to the entries that follow from one.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum RecoveryAnswer {
+    /// The claim holds. The family's log follows.
+    Holds,
+    /// The entries are taken, durably: the other one is an owner device of the family.
+    Taken,
+    /// These are not the words of the family, or not any more.
+    OtherWords,
+    /// They are, and this device could not keep what follows from it.
+    NotKept,
+}
 
 /// Opens a stream.
 pub async fn begin(send: &mut SendStream, kind: Kind) -> Result<()> {
@@ -223,6 +244,8 @@ mod tests {
             let _ = parse::<Used>(&bytes);
             let _ = parse::<Heads>(&bytes);
             let _ = parse::<Entries>(&bytes);
+            let _ = parse::<Greetings>(&bytes);
+            let _ = parse::<RecoveryAnswer>(&bytes);
         }
 
         #[test]

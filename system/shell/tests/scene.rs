@@ -7,6 +7,8 @@
 mod grants;
 #[path = "scene/loss.rs"]
 mod loss;
+#[path = "scene/paper.rs"]
+mod paper;
 #[path = "scene/visits.rs"]
 mod visits;
 

@@ -231,12 +231,19 @@ impl Log {
         heads
     }
 
-    /// Whether this paper key can save the family: it is the one in force, or that of the first
-    /// entry, which no device can put out of force.
+    /// The paper keys that can save the family: what is in force, and that of the first entry, which
+    /// no device can put out of force.
+    pub(crate) fn paper_keys(&self) -> BTreeSet<DeviceId> {
+        let first = match self.nodes[0].entry.action() {
+            Action::Founded { paper, .. } => *paper,
+            _ => None,
+        };
+        self.family.papers().chain(first).collect()
+    }
+
+    /// Whether this paper key can save the family.
     pub(crate) fn may_recover(&self, paper: DeviceId) -> bool {
-        let first = matches!(self.nodes[0].entry.action(),
-            Action::Founded { paper: first, .. } if *first == Some(paper));
-        first || self.family.is_paper(paper)
+        self.paper_keys().contains(&paper)
     }
 
     /// What somebody lacks who has these heads, in an order in which [`insert`](Self::insert)

@@ -1,6 +1,6 @@
 //! The devices of the family, and how one comes into it.
 
-use std::io::Write;
+use std::io::{BufReader, Write};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bus::family::Role;
@@ -8,6 +8,7 @@ use bus::pairing::{Membership, Method, Stage};
 use clap::{Subcommand, ValueEnum};
 use futures::StreamExt as _;
 
+use super::paper::{self, Lines};
 use crate::table::{Table, moment};
 
 /// What can be done with the family.
@@ -16,8 +17,12 @@ pub enum FamilyAction {
     /// List its devices
     List,
     /// Let others nearby see this device and pair with it for two minutes
-    Open,
-    /// End what `open` or `pair` began
+    Open {
+        /// Let a new device restore the family of this one with the paper phrase instead
+        #[arg(long)]
+        recovery: bool,
+    },
+    /// End what `open`, `pair` or `recover` began
     Close,
     /// List the devices nearby that are open for pairing
     Nearby,
@@ -74,6 +79,32 @@ pub enum FamilyAction {
         #[arg(long)]
         lost: bool,
     },
+    /// Give the family a paper phrase: twelve words that save it when all owner devices are lost
+    Paper {
+        #[arg(skip)]
+        input: Option<Lines>,
+    },
+    /// Restore a family on this device with its paper phrase, which is read from standard input
+    Recover {
+        /// The device of the family that lets this be done: its id, or the beginning of it
+        #[arg(default_value = "")]
+        candidate: String,
+        /// What to call this device
+        #[arg(long, default_value = "")]
+        name: String,
+        #[arg(skip)]
+        input: Option<Lines>,
+    },
+}
+
+impl FamilyAction {
+    /// Takes standard input for what a person is asked. A console does not call this: there, standard input is
+    /// more command lines.
+    pub fn read_input(&mut self) {
+        if let Self::Paper { input } | Self::Recover { input, .. } = self {
+            *input = Some(Lines::of(BufReader::new(std::io::stdin())));
+        }
+    }
 }
 
 /// What a device is to be in the family.
@@ -91,13 +122,31 @@ pub enum As {
 pub async fn run(bus: &bus::Client, action: FamilyAction, out: &mut impl Write) -> Result<()> {
     match action {
         FamilyAction::List => list(bus, out).await,
-        FamilyAction::Open => {
+        FamilyAction::Open { recovery: true } => {
+            let opened = bus::paper::open(bus).await?;
+            opened.map_err(|error| {
+                let why = mesh::paper::describe(&error);
+                anyhow!("letting the family of this device be restored: {why}")
+            })?;
+            let devices = bus::family::devices(bus).await?;
+            let here = devices.iter().find(|device| device.here);
+            let here = here.map_or_else(String::new, |here| paper::short(&here.id));
+            writeln!(
+                out,
+                "For two minutes, a new device nearby can restore the family by this one, {here}."
+            )
+            .context("printing")
+        }
+        FamilyAction::Open { recovery: false } => {
             let secrets = bus::pairing::open(bus)
                 .await?
                 .map_err(|reason| anyhow!("opening this device for pairing: {reason}"))?;
             writeln!(out, "PIN  {}\ncode {}", secrets.pin, secrets.code).context("printing")
         }
-        FamilyAction::Close => Ok(bus::pairing::close(bus).await?),
+        FamilyAction::Close => {
+            bus::paper::close(bus).await?;
+            Ok(bus::pairing::close(bus).await?)
+        }
         FamilyAction::Nearby => {
             for candidate in bus::pairing::candidates(bus).await? {
                 writeln!(out, "{}", candidate.id)?;
@@ -156,8 +205,17 @@ pub async fn run(bus: &bus::Client, action: FamilyAction, out: &mut impl Write) 
             };
             removed.map_err(|error| anyhow!("removing {device}: {}", reason(error)))
         }
+        FamilyAction::Paper { input } => paper::set(bus, input.context(NO_INPUT)?, out).await,
+        FamilyAction::Recover {
+            candidate,
+            name,
+            input,
+        } => paper::recover(bus, &candidate, &name, input.context(NO_INPUT)?, out).await,
     }
 }
+
+/// Why a console does not do what a person is asked about.
+const NO_INPUT: &str = "this asks, and nobody can answer here: run it in a terminal";
 
 async fn list(bus: &bus::Client, out: &mut impl Write) -> Result<()> {
     if let Some(loss) = bus::family::lost(bus).await? {

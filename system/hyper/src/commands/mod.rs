@@ -5,6 +5,7 @@ mod clipboard;
 mod device;
 mod family;
 mod grants;
+mod paper;
 mod probe;
 mod services;
 mod settings;
@@ -264,9 +265,13 @@ impl Command {
         match self {
             Self::Clipboard {
                 action: Some(action),
+            } => action.read_input()?,
+            Self::Family {
+                action: Some(action),
             } => action.read_input(),
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 
     /// Does it, and prints what there is to say.

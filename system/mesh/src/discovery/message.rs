@@ -1,7 +1,7 @@
 //! What is said by multicast: DNS messages as mDNS (RFC 6762) and DNS-SD (RFC 6763) have them.
 //!
 //! An announcement is a PTR record of the service to the label, an SRV record with the port, and for
-//! a device that is open for pairing a TXT record with its public key. By IPv6 there are AAAA records
+//! a device that is open for somebody a TXT record with its public key, and for what. By IPv6 there are AAAA records
 //! too, for such packets come from an address that holds for the link only; by IPv4 the address is
 //! where the packet came from.
 
@@ -35,10 +35,37 @@ pub struct Announcement {
     pub port: u16,
     /// Its addresses by IPv6.
     pub addresses: Vec<Ipv6Addr>,
-    /// Its public key, when it is open for pairing.
-    pub candidate: Option<DeviceKey>,
+    /// Its public key, when it is open, and for what.
+    pub candidate: Option<(DeviceKey, Purpose)>,
     /// Seconds for which this holds; 0 takes an earlier one back.
     pub lifetime: u32,
+}
+
+/// What a device can be open for. It is found by its key as long as it is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Purpose {
+    /// To be taken into a family.
+    Pairing,
+    /// To have its family restored.
+    Recovery,
+}
+
+impl Purpose {
+    /// How the text of a record begins that has the key of such a device.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Pairing => "key=",
+            Self::Recovery => "restores=",
+        }
+    }
+
+    fn read(text: &str) -> Option<(DeviceKey, Self)> {
+        let mut all = [Self::Pairing, Self::Recovery].into_iter();
+        all.find_map(|purpose| {
+            let key = text.strip_prefix(purpose.prefix())?;
+            Some((from_hexadecimal(key)?, purpose))
+        })
+    }
 }
 
 /// What a packet says.
@@ -83,11 +110,13 @@ pub fn announcement(announcement: &Announcement) -> Vec<u8> {
             RData::AAAA(AAAA(*address)),
         ));
     }
-    let text = announcement.candidate.map_or(String::new(), |key| {
-        key.iter().fold("key=".to_owned(), |text, byte| {
-            text + &format!("{byte:02x}")
-        })
-    });
+    let text = announcement
+        .candidate
+        .map_or(String::new(), |(key, purpose)| {
+            let prefix = purpose.prefix().to_owned();
+            key.iter()
+                .fold(prefix, |text, byte| text + &format!("{byte:02x}"))
+        });
     // DNS-SD wants a TXT record of at least one string, which may be empty.
     message.add_answer(Record::from_rdata(
         instance,
@@ -141,9 +170,10 @@ pub fn read(packet: &[u8]) -> Option<Heard> {
                 .take(MOST_ADDRESSES)
                 .collect();
             let candidate = of_instance().find_map(|record| match &record.data {
-                RData::TXT(text) => text.txt_data.iter().find_map(|text| {
-                    from_hexadecimal(std::str::from_utf8(text.strip_prefix(b"key=")?).ok()?)
-                }),
+                RData::TXT(text) => {
+                    let mut texts = text.txt_data.iter();
+                    texts.find_map(|text| Purpose::read(std::str::from_utf8(text).ok()?))
+                }
                 _ => None,
             });
             Some(Announcement {
@@ -192,7 +222,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_announcement_is_read_as_it_was_written(label: [u8; 26], port: u16, addresses in proptest::collection::vec(any::<Ipv6Addr>(), 0..=MOST_ADDRESSES), candidate: Option<[u8; 32]>, lifetime in 0..=LIFETIME) {
+        fn an_announcement_is_read_as_it_was_written(label: [u8; 26], port: u16, addresses in proptest::collection::vec(any::<Ipv6Addr>(), 0..=MOST_ADDRESSES), key: Option<[u8; 32]>, recovery: bool, lifetime in 0..=LIFETIME) {
+            let purpose = if recovery { Purpose::Recovery } else { Purpose::Pairing };
+            let candidate = key.map(|key| (key, purpose));
             let said = Announcement { label: Label::random(label), port, addresses, candidate, lifetime };
             let packet = announcement(&said);
             prop_assert!(packet.len() < 512, "it fits into any packet");
@@ -203,7 +235,7 @@ mod tests {
         fn a_strangers_packet_is_read_or_left(mut packet in proptest::collection::vec(any::<u8>(), 0..600), at in 0usize..300, real: bool) {
             if real {
                 // Damage a real one in one place: far more of it is then understood.
-                let said = Announcement { label: Label::random([7; 26]), port: 1, addresses: vec![Ipv6Addr::LOCALHOST], candidate: Some([9; 32]), lifetime: 120 };
+                let said = Announcement { label: Label::random([7; 26]), port: 1, addresses: vec![Ipv6Addr::LOCALHOST], candidate: Some(([9; 32], Purpose::Recovery)), lifetime: 120 };
                 let mut whole = announcement(&said);
                 let at = at % whole.len();
                 whole[at] = packet.first().copied().unwrap_or(0xc0);

@@ -1,4 +1,4 @@
-//! Finding the devices of the family, and devices that want to be paired, on every link.
+//! Finding the devices of the family, and devices that somebody has opened, on every link.
 //!
 //! Devices say by multicast DNS that they are there, under [`label`]s that only their family can
 //! recognise; [`message`] is what is said and [`sockets`] is where. No route and no server is needed:
@@ -6,8 +6,8 @@
 //!
 //! # What it promises
 //!
-//! - **Nothing is said that need not be.** A device without a family, which nobody has opened for
-//!   pairing and which looks for nobody, sends nothing and joins no multicast group.
+//! - **Nothing is said that need not be.** A device without a family, which nobody has opened and
+//!   which looks for nobody, sends nothing and joins no multicast group.
 //! - **Nothing that is said lasts.** A label is used for a quarter of an hour at most, and is new on
 //!   each link and each time that a link comes up.
 //! - **What is heard is a hint.** Anybody can say anything by multicast. What comes of it is an
@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use label::{DeviceKey, DiscoveryKey, Label};
 use message::Announcement;
+pub use message::Purpose;
 use sockets::{Multicast, Own, Packet, Place};
 
 /// A label is not used for longer.
@@ -56,8 +57,8 @@ pub struct Interest {
     pub keys: Vec<DiscoveryKey>,
     /// The other devices of the family.
     pub members: Vec<DeviceKey>,
-    /// Whether this device is open for pairing.
-    pub open: bool,
+    /// What this device is open for.
+    pub open: Option<Purpose>,
     /// Whether to look for devices that are.
     pub looking: bool,
     /// The ports at which this device takes connections, by IPv4 and by IPv6.
@@ -66,7 +67,7 @@ pub struct Interest {
 
 impl Interest {
     fn is_active(&self) -> bool {
-        !self.keys.is_empty() || self.open || self.looking
+        !self.keys.is_empty() || self.open.is_some() || self.looking
     }
 
     fn port(&self, place: &Place) -> Option<u16> {
@@ -85,8 +86,8 @@ pub enum Event {
     Member(DeviceKey, Vec<SocketAddr>),
     /// It says that it goes, or has not been heard for longer than it said.
     MemberGone(DeviceKey),
-    /// The devices that are open for pairing, with where they say to be.
-    Candidates(BTreeMap<DeviceKey, Vec<SocketAddr>>),
+    /// The devices that are open, with what for and where they say to be.
+    Candidates(BTreeMap<DeviceKey, (Purpose, Vec<SocketAddr>)>),
     /// Links or their addresses have changed.
     LinksChanged {
         /// Whether all of them take batches of datagrams; none where there are none.
@@ -130,7 +131,7 @@ struct Discovery {
     spots: HashMap<Place, Spot>,
     packets: (mpsc::Sender<Packet>, mpsc::Receiver<Packet>),
     members: HashMap<DeviceKey, Known>,
-    candidates: BTreeMap<DeviceKey, Known>,
+    candidates: BTreeMap<DeviceKey, (Purpose, Known)>,
 }
 
 /// Announces this device and listens for others, until the receiver of the events is dropped.
@@ -327,7 +328,7 @@ impl Discovery {
                 Event::Member(device, known.addresses())
             };
             let _ = self.events.send(event).await;
-        } else if let Some(device) = announcement.candidate
+        } else if let Some((device, purpose)) = announcement.candidate
             && interest.looking
             && device != interest.own
         {
@@ -335,10 +336,12 @@ impl Discovery {
             let changed = if announcement.lifetime == 0 {
                 self.candidates.remove(&device).is_some()
             } else if self.candidates.contains_key(&device) || before < MOST_CANDIDATES {
-                let known = self.candidates.entry(device).or_default();
-                let known_before = known.addresses();
+                let candidate = self.candidates.entry(device);
+                let (said, known) = candidate.or_insert_with(|| (purpose, Known::default()));
+                let before = (*said, known.addresses());
                 known.note(&addresses, until);
-                known.addresses() != known_before
+                *said = purpose;
+                (purpose, known.addresses()) != before
             } else {
                 false
             };
@@ -352,7 +355,7 @@ impl Discovery {
         let candidates = self
             .candidates
             .iter()
-            .map(|(device, known)| (*device, known.addresses()))
+            .map(|(device, (purpose, known))| (*device, (*purpose, known.addresses())))
             .collect();
         let _ = self.events.send(Event::Candidates(candidates)).await;
     }
@@ -365,7 +368,7 @@ impl Discovery {
         let over = self
             .members
             .values()
-            .chain(self.candidates.values())
+            .chain(self.candidates.values().map(|(_, known)| known))
             .flat_map(|known| known.0.iter().map(|(_, until)| *until));
         said.chain(over).min()
     }
@@ -386,9 +389,9 @@ impl Discovery {
                 spot.label = new;
                 spot.rotates = now + ROTATION;
             }
-            let found = interest.open || !interest.keys.is_empty();
+            let found = interest.open.is_some() || !interest.keys.is_empty();
             if let Some(port) = interest.port(place).filter(|_| found) {
-                let candidate = interest.open.then_some(interest.own);
+                let candidate = interest.open.map(|purpose| (interest.own, purpose));
                 spot.multicast.send(&message::announcement(&Announcement {
                     label: spot.label,
                     port,
@@ -422,7 +425,7 @@ impl Discovery {
             let _ = self.events.send(Event::MemberGone(device)).await;
         }
         let before = self.candidates.len();
-        self.candidates.retain(|_, known| {
+        self.candidates.retain(|_, (_, known)| {
             known.0.retain(|(_, until)| *until > now);
             !known.0.is_empty()
         });
@@ -442,7 +445,7 @@ impl Drop for Discovery {
                     label: spot.label,
                     port,
                     addresses: spot.addresses(),
-                    candidate: interest.open.then_some(interest.own),
+                    candidate: interest.open.map(|purpose| (interest.own, purpose)),
                     lifetime: 0,
                 }));
             }

@@ -309,6 +309,7 @@ impl Device {
                     bus::family::ID,
                     bus::naming::ID,
                     bus::pairing::ID,
+                    bus::paper::ID,
                     bus::calls::ID,
                     bus::grants::ID,
                     bus::questions::ID,

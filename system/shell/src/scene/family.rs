@@ -37,6 +37,20 @@ impl FamilyState {
             .map(|device| device.id.as_str())
     }
 
+    /// Whether this device is an owner device among others.
+    pub(super) fn is_of_owner(&self) -> bool {
+        let devices = || self.devices.iter().flatten();
+        let is_owner = |device: &bus::family::Device| device.here && device.role == Role::Owner;
+        devices().count() > 1 && devices().any(is_owner)
+    }
+
+    /// What a device is called.
+    pub(super) fn name(&self, id: &str) -> Option<&str> {
+        let mut devices = self.devices.iter().flatten();
+        let device = devices.find(|device| device.id == id)?;
+        Some(device.name.as_str())
+    }
+
     /// The other devices, where this one is the owner's; guests are not the owner's to update.
     pub(super) fn others_of_owner(&self) -> impl Iterator<Item = &bus::family::Device> {
         use bus::family::Role;
@@ -79,7 +93,7 @@ fn grouped(digits: &str) -> String {
 }
 
 /// The first characters of a key, in groups that can be compared by eye.
-fn groups_of_four(key: &str, most: usize) -> String {
+pub(super) fn groups_of_four(key: &str, most: usize) -> String {
     let letters: Vec<char> = key.chars().take(most).collect();
     letters
         .chunks(4)
@@ -108,7 +122,7 @@ fn rooms(profiles: &[bus::home::Profile], language: Language) -> Vec<String> {
         .collect()
 }
 
-fn role(role: Role, language: Language) -> (&'static str, &'static str) {
+pub(super) fn role(role: Role, language: Language) -> (&'static str, &'static str) {
     let words = match role {
         Role::Owner => [
             (
@@ -171,12 +185,7 @@ impl Scene {
         global.set_count(devices.len() as i32);
         global.set_alone(devices.len() <= 1);
         // A device without a family has nobody who would hear of it.
-        global.set_names(
-            devices.len() > 1
-                && devices
-                    .iter()
-                    .any(|device| device.here && device.role == Role::Owner),
-        );
+        global.set_names(known.family.is_of_owner());
         global.set_rooms(model(rooms.into_iter().map(SharedString::from)));
         global.set_members(model(members));
         global.set_known(true);
@@ -254,12 +263,7 @@ impl Scene {
             }
             Some(Stage::Waiting) => ui::PairingStage::Waiting,
             Some(Stage::Paired(id)) => {
-                let devices = family.devices.iter().flatten();
-                let name = devices
-                    .clone()
-                    .find(|device| device.id == *id)
-                    .map_or(id.as_str(), |device| device.name.as_str());
-                global.set_other(text(name));
+                global.set_other(text(family.name(id).unwrap_or(id)));
                 ui::PairingStage::Paired
             }
             Some(Stage::Failed(reason)) => {
@@ -320,6 +324,7 @@ impl Scene {
             handle.with(|scene| scene.ask(Request::MarkLost(id.to_string())));
         });
         self.wire_pairing(scene);
+        self.wire_paper(scene);
     }
 
     fn wire_pairing(&self, scene: &Handle) {

@@ -6,6 +6,7 @@
 
 use crate::clipboard::Clipboard;
 
+use super::paper::{self, PaperUpdate};
 use super::reach::{self, Wanted};
 use super::updates::{Refresh, Request, Step, Trouble, Update};
 use bus::Client;
@@ -30,6 +31,7 @@ const BEACON: u32 = 30;
 pub struct Link {
     requests: UnboundedSender<Request>,
     look: watch::Sender<bool>,
+    look_for_family: watch::Sender<bool>,
     look_at_releases: watch::Sender<bool>,
     reach: Reach,
 }
@@ -52,6 +54,7 @@ impl Link {
     ) -> std::io::Result<Self> {
         let (sender, requests) = unbounded_channel();
         let (look, looking) = watch::channel(false);
+        let (look_for_family, looking_for_family) = watch::channel(false);
         let (look_at_releases, releases) = watch::channel(false);
         let (control, controlled) = watch::channel(None);
         let (events, to_send) = unbounded_channel();
@@ -76,8 +79,11 @@ impl Link {
                             clipboard,
                             sink.clone(),
                             requests,
-                            looking,
-                            releases,
+                            Lookings {
+                                nearby: looking,
+                                family: looking_for_family,
+                                releases,
+                            },
                         );
                         runtime.block_on(async {
                             tokio::select! {
@@ -92,6 +98,7 @@ impl Link {
         Ok(Self {
             requests: sender,
             look,
+            look_for_family,
             look_at_releases,
             reach: Reach {
                 control,
@@ -135,6 +142,11 @@ impl Link {
         set(&self.look, on);
     }
 
+    /// Whether to look for devices nearby that let their family be restored, in the same way.
+    pub fn look_for_family(&self, on: bool) {
+        set(&self.look_for_family, on);
+    }
+
     /// Whether to follow the releases of the other devices: only while somebody reads of them.
     pub fn look_at_releases(&self, on: bool) {
         set(&self.look_at_releases, on);
@@ -150,13 +162,19 @@ fn set<T: PartialEq>(to: &watch::Sender<T>, value: T) {
     });
 }
 
+/// Whether to look for what is looked for only while somebody reads what is found.
+struct Lookings {
+    nearby: watch::Receiver<bool>,
+    family: watch::Receiver<bool>,
+    releases: watch::Receiver<bool>,
+}
+
 async fn run(
     client: Client,
     clipboard: Option<Clipboard>,
     sink: Sink,
     mut requests: UnboundedReceiver<Request>,
-    looking: watch::Receiver<bool>,
-    releases: watch::Receiver<bool>,
+    lookings: Lookings,
 ) {
     let local = tokio::task::LocalSet::new();
     let watches = async {
@@ -172,13 +190,26 @@ async fn run(
             forever("pairing", || pairing(&client, &sink)),
             forever("grants", || grants(&client, &sink)),
             forever("questions", || questions(&client, &sink)),
-            forever("candidates", || candidates(&client, &sink, looking.clone())),
+            forever("candidates", || candidates(
+                || bus::pairing::watch_candidates(&client),
+                |found| sink(Update::Candidates(found)),
+                lookings.nearby.clone()
+            )),
+            forever("whether there is a paper phrase", || paper::watch_phrase(
+                &client, &sink
+            )),
+            forever("restoring a family", || paper::watch(&client, &sink)),
+            forever("families to restore", || candidates(
+                || bus::paper::watch_candidates(&client),
+                |found| sink(Update::Paper(PaperUpdate::Candidates(found))),
+                lookings.family.clone()
+            )),
             forever("files", || files(&client, &sink)),
             forever("update", || update(&client, &sink)),
             forever("other releases", || other_releases(
                 &client,
                 &sink,
-                releases.clone()
+                lookings.releases.clone()
             )),
             forever("clipboard", || keep(&client, clipboard.as_ref(), &sink)),
         );
@@ -313,22 +344,25 @@ async fn questions(client: &Client, sink: &Sink) -> Result<(), bus::Error> {
 }
 
 /// Who is nearby, for as long as that is wanted: the watch is what makes the service look.
-async fn candidates(
-    client: &Client,
-    sink: &Sink,
+async fn candidates<F>(
+    watch: impl Fn() -> F,
+    tell: impl Fn(Vec<bus::pairing::Candidate>),
     mut looking: watch::Receiver<bool>,
-) -> Result<(), bus::Error> {
+) -> Result<(), bus::Error>
+where
+    F: Future<Output = Result<bus::Incoming<Vec<bus::pairing::Candidate>>, bus::Error>>,
+{
     // Fails only when the screen ends, and then nobody waits for this.
     let _ = looking.wait_for(|on| *on).await;
-    let mut lists = bus::pairing::watch_candidates(client).await?;
+    let mut lists = watch().await?;
     loop {
         tokio::select! {
             _ = looking.wait_for(|on| !*on) => {
-                sink(Update::Candidates(Vec::new()));
+                tell(Vec::new());
                 return Ok(());
             }
             candidates = lists.next() => match candidates {
-                Some(candidates) => sink(Update::Candidates(candidates?)),
+                Some(candidates) => tell(candidates?),
                 None => return Ok(()),
             },
         }
@@ -514,6 +548,7 @@ async fn answer(client: &Client, sink: &Sink, request: Request) {
         Request::RefusePairing => bus::pairing::refuse(client)
             .await
             .map_err(|error| error.to_string()),
+        Request::Paper(request) => paper::answer(client, sink, request).await,
         Request::SendFiles(device, names) => {
             said(bus::transfer::send(client, &device, &names).await).map(drop)
         }

@@ -22,6 +22,7 @@ mod loss;
 pub mod navigation;
 pub mod notifications;
 mod others;
+pub mod paper;
 pub mod preferences;
 mod present;
 pub mod reach;
@@ -163,6 +164,7 @@ struct Known {
     loss: Option<bus::family::Loss>,
     files: files::FilesState,
     grants: grants::GrantsState,
+    paper: paper::PaperState,
     release: Option<bus::update::State>,
     other_releases: others::Others,
 }
@@ -413,6 +415,7 @@ impl Scene {
                 self.present_family();
                 // The name of a device that was just paired may be among them.
                 self.present_pairing();
+                self.present_paper();
                 self.present_grants();
                 self.present_other_releases();
             }
@@ -421,6 +424,7 @@ impl Scene {
                 self.present_pairing();
             }
             Update::Pairing(stage) => self.take_pairing(stage),
+            Update::Paper(update) => self.take_paper(update),
             Update::Grants(grants) => {
                 self.0.known.borrow_mut().grants.take_grants(grants);
                 self.present_grants();
@@ -540,6 +544,7 @@ impl Scene {
 
     /// Another room is on top: what it shows is asked for again while it stands.
     fn entered(&self, room: &str) {
+        self.forget_words();
         self.0.window.invoke_focus_screen();
         self.0.window.global::<ui::Keyboard<'_>>().set_shown(false);
         self.0
@@ -575,6 +580,7 @@ impl Scene {
             let navigation = self.0.navigation.borrow();
             let shows = |room| navigation.rooms().0 == room && !navigation.is_locked();
             link.look_nearby(shows("pairing"));
+            link.look_for_family(shows("restore"));
             link.look_at_releases(shows("update"));
         }
     }

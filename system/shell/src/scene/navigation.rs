@@ -42,7 +42,7 @@ pub enum PowerMenu {
 }
 
 /// Every room that there is; each other one is reached through `settings`.
-pub const ROOMS: [&str; 20] = [
+pub const ROOMS: [&str; 22] = [
     "settings",
     "display",
     "language",
@@ -57,6 +57,8 @@ pub const ROOMS: [&str; 20] = [
     "family-device",
     "grants",
     "pairing",
+    "paper",
+    "restore",
     "files",
     "send-files",
     "update",

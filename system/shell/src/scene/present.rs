@@ -19,7 +19,7 @@ pub(super) fn model<T: Clone + 'static>(items: impl IntoIterator<Item = T>) -> M
     ModelRc::new(VecModel::from_iter(items))
 }
 
-fn strings(lines: &[String]) -> ModelRc<SharedString> {
+pub(super) fn strings(lines: &[String]) -> ModelRc<SharedString> {
     model(lines.iter().map(SharedString::from))
 }
 
@@ -37,6 +37,7 @@ impl Scene {
         self.present_family();
         self.present_files();
         self.present_pairing();
+        self.present_paper();
         self.present_loss();
         self.present_grants();
         self.present_consent();

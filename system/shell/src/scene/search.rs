@@ -182,6 +182,18 @@ const ENTRIES: &[Entry] = &[
         "pair pin code digits emparejar código 配对",
     ),
     entry(
+        "paper",
+        ["Paper phrase", "纸上助记词", "Frase en papel"],
+        DEVICES,
+        "words recovery seed backup palabras recuperar copia 单词 恢复 备份",
+    ),
+    entry(
+        "restore",
+        ["Restore a family", "恢复家庭", "Restaurar una familia"],
+        DEVICES,
+        "words recover paper phrase lost palabras recuperar frase papel 单词 助记词 丢失",
+    ),
+    entry(
         "about",
         ["Memory in use", "已用内存", "Memoria en uso"],
         ABOUT,

@@ -1,5 +1,6 @@
 //! What the services say, as it travels to the screen, and what the screen asks of them.
 
+use super::paper::{PaperRequest, PaperUpdate};
 use bus::settings::Value;
 
 /// Something that a service said.
@@ -31,6 +32,8 @@ pub enum Update {
     Candidates(Vec<bus::pairing::Candidate>),
     /// A pairing has come so far.
     Pairing(bus::pairing::Stage),
+    /// The paper phrase.
+    Paper(PaperUpdate),
     /// This is what the owner has allowed and refused.
     Grants(Vec<bus::grants::Grant>),
     /// These questions wait for the owner.
@@ -192,6 +195,8 @@ pub enum Request {
     ConfirmPairing,
     /// They are not.
     RefusePairing,
+    /// The paper phrase.
+    Paper(PaperRequest),
     /// Send files of these names to the device with this id.
     SendFiles(String, Vec<String>),
     /// Delete files of these names.

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// Rooms that are for somebody at the device alone: there the owner says whom to trust, and with what.
-const RESERVED: [&str; 2] = ["pairing", "grants"];
+const RESERVED: [&str; 4] = ["pairing", "grants", "paper", "restore"];
 /// How long a device is refused that was ended.
 const REFUSED: Duration = Duration::from_secs(60);
 /// Events of one call.
@@ -144,7 +144,7 @@ impl Navigation {
 
 impl Scene {
     /// Whether what is on the screen is for somebody at the device alone: a question to the owner, a pairing,
-    /// what the owner has said about devices, that this one is lost. No input from elsewhere reaches it, and it is not seen elsewhere.
+    /// words of the paper phrase, what the owner has said about devices, that this one is lost. No input from elsewhere reaches it, and it is not seen elsewhere.
     pub fn is_reserved(&self) -> bool {
         let navigation = self.0.navigation.borrow();
         self.0.window.global::<ui::Consent<'_>>().get_shown()

@@ -328,6 +328,12 @@ impl Scene {
         match room {
             "network" => !window.global::<ui::Network<'_>>().get_absent(),
             "devices" | "grants" | "pairing" => window.global::<ui::Family<'_>>().get_known(),
+            "restore" => {
+                let family = window.global::<ui::Family<'_>>();
+                let has_phrase = window.global::<ui::Paper<'_>>().get_has_phrase();
+                family.get_known() && (family.get_alone() || has_phrase)
+            }
+            "paper" => window.global::<ui::Paper<'_>>().get_may_set(),
             "files" => window.global::<ui::Files<'_>>().get_known(),
             "update-options" => window.global::<ui::Update<'_>>().get_known(),
             _ => true,
