@@ -269,7 +269,7 @@ impl Device {
         let mut device = Self {
             name: name.to_owned(),
             port,
-            bus: Client::new(Address::Here(folder.join("bus"))).with_deadline(PATIENCE),
+            bus: client(&folder),
             folder,
             locked: Arc::default(),
             forever: Arc::new(watch::Sender::new(0)),
@@ -369,9 +369,11 @@ impl Device {
         }
     }
 
+    /// A loss of power, and a start. Whoever asked it before has the connections of before.
     pub fn restart(&mut self) {
         self.stop();
         self.start();
+        self.bus = client(&self.folder);
     }
 
     /// A client of another device, from here.
@@ -566,4 +568,9 @@ pub fn address(device: &Device) -> IpAddr {
 
 pub fn bus_of(folder: &Path) -> PathBuf {
     folder.join("bus")
+}
+
+/// A client of the services of the device whose folder this is.
+fn client(folder: &Path) -> Client {
+    Client::new(Address::Here(folder.join("bus"))).with_deadline(PATIENCE)
 }
