@@ -29,6 +29,8 @@ const CHARACTERS: usize = 25;
 /// A character changes more rows of the screen than this, for the pages that are found are listed; a caret
 /// that blinks does not.
 const ROWS: usize = 150;
+/// Longer than anything is told at the top of the screen.
+const TOLD: Duration = Duration::from_secs(6);
 /// How long nothing happens.
 const STILL: Duration = Duration::from_secs(10);
 
@@ -57,7 +59,23 @@ pub fn figures(run: &Run) -> Result<Vec<Figure>> {
         let session = Session::begin(there).await?;
         seeing.until_it_is(&shell).await?;
 
+        // What is told at the top of the screen goes away by itself, after five seconds.
+        let begin = Instant::now();
+        while count_for(&mut seeing, TOLD).await? > 0 {
+            ensure!(begin.elapsed() < LIMIT, "the screen does not come to rest");
+        }
         let still = count_for(&mut seeing, STILL).await?;
+        // The page keeps where it was scrolled to, and the search stands at its top: so this comes first.
+        let typed = type_characters(&session, &mut seeing, &shell).await?;
+        shell
+            .at(|_, scene| {
+                let navigation = scene.window().global::<ui::Navigation<'_>>();
+                navigation.invoke_back();
+                navigation.invoke_go("settings".into());
+            })
+            .await?;
+        shell.stands_on("settings").await?;
+        seeing.until_it_is(&shell).await?;
         let before = seeing.pictures;
         let took = {
             let mut scrolling = pin!(scroll(&session));
@@ -70,8 +88,6 @@ pub fn figures(run: &Run) -> Result<Vec<Figure>> {
             }
         };
         let rate = (seeing.pictures - before) as f64 / took.as_secs_f64();
-        seeing.until_it_is(&shell).await?;
-        let typed = type_characters(&session, &mut seeing, &shell).await?;
         anyhow::Ok(vec![
             Figure::measured(
                 "Settings scrolls, seen elsewhere",
@@ -130,15 +146,6 @@ async fn type_characters(
     seeing: &mut Seeing,
     shell: &Shell,
 ) -> Result<Vec<f64>> {
-    shell
-        .at(|_, scene| {
-            let navigation = scene.window().global::<ui::Navigation<'_>>();
-            navigation.invoke_back();
-            navigation.invoke_go("settings".into());
-        })
-        .await?;
-    shell.stands_on("settings").await?;
-    seeing.until_it_is(shell).await?;
     let (x, y) = (0.5, 180.0 / 800.0);
     session
         .does(&[finger(Phase::Down, x, y), finger(Phase::Up, x, y)])
