@@ -14,7 +14,7 @@ use xtask::{paths, process, programs::TARGET};
 const SERVICES: [&str; 5] = ["settings", "mesh", "state", "clipboard", "files"];
 
 #[test]
-#[ignore = "builds all programs of another commit: cargo xtask soak"]
+#[ignore = "builds all programs of another commit"]
 fn devices_of_two_releases_share_a_family_and_one_comes_and_goes_between_them() {
     let Some(house) = House::new(&SERVICES).unwrap() else {
         return;

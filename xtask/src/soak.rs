@@ -21,7 +21,7 @@ const LENGTHS: [(&str, &str); 3] = [
 
 /// The tests that can be long. The whole workspace is named beside them, for the features of
 /// what they need are then those that `cargo xtask test` has built.
-const SELECTION: [&str; 13] = [
+const SELECTION: [&str; 11] = [
     "--workspace",
     "--test",
     "device",
@@ -33,8 +33,6 @@ const SELECTION: [&str; 13] = [
     "power_cut_update",
     "--test",
     "waves",
-    "--test",
-    "previous",
 ];
 
 /// How long each target of fuzzing is given.
