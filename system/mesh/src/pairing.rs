@@ -12,7 +12,7 @@ use bus::pairing::{Comparison, Membership, Method, Secrets, Stage};
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use tokio::sync::{mpsc, watch};
 use trust::identity::DeviceId;
-use trust::log::Role;
+use trust::log::{Role, is_name};
 use trust::pairing::code::{self, CodeText};
 use trust::pairing::{MAX_MESSAGE_BYTES, Output, Pairing as Machine, Side, digits, pin};
 
@@ -175,10 +175,7 @@ impl Pairing {
     ) -> Result<()> {
         ensure!(self.node.lost().is_none(), "{}", crate::node::LOST);
         let device: DeviceId = candidate.parse()?;
-        ensure!(
-            name.len() <= 64 && !name.chars().any(char::is_control),
-            "a name is at most 64 bytes of text"
-        );
+        ensure!(is_name(name), "a name is at most 64 bytes of text");
         if let Some(family) = self.node.family() {
             ensure!(
                 family.role(self.node.id()) == Some(Role::Owner),

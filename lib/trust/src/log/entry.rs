@@ -26,6 +26,11 @@ pub const MAX_PARENTS: usize = 16;
 /// The name of a device has at most this many bytes.
 pub const MAX_NAME_BYTES: usize = 64;
 
+/// Whether a device may be called so: a text of [`MAX_NAME_BYTES`] at most, on one line.
+pub fn is_name(text: &str) -> bool {
+    text.len() <= MAX_NAME_BYTES && !text.chars().any(char::is_control)
+}
+
 const SIGNATURE: usize = 64;
 const ENTRY_DOMAIN: &[u8] = b"HyperOS family log entry 1\0";
 const ROTATION_DOMAIN: &[u8] = b"HyperOS key rotation 1\0";
@@ -415,7 +420,7 @@ fn decode_action(kind: u8, content: &[u8]) -> Result<Action, EntryError> {
         decode_exactly(content).ok_or(EntryError::Form("its content"))
     }
     fn name(name: String) -> Result<String, EntryError> {
-        if name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
+        if !is_name(&name) {
             return Err(EntryError::Form("the name of the device"));
         }
         Ok(name)

@@ -38,7 +38,7 @@ use place::{Authority, is_membership, is_strike};
 
 pub use entry::{
     Action, Entry, EntryError, EntryId, FamilyId, MAX_ENTRY_BYTES, MAX_NAME_BYTES, MAX_PARENTS,
-    rotation_proof,
+    is_name, rotation_proof,
 };
 pub use grant::{Grant, Interfaces, Role, Until};
 pub use kept::{KeptError, KeptLog};

@@ -40,7 +40,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     identity::{DeviceId, RandomError},
-    log::{FamilyId, Log, MAX_ENTRIES, MAX_NAME_BYTES},
+    log::{FamilyId, Log, MAX_ENTRIES, is_name},
 };
 use message::{Hello, MAX_BATCH_BYTES, MAX_SHORT_MESSAGE_BYTES, Message, MethodName};
 
@@ -508,7 +508,7 @@ impl Pairing {
         if theirs.dialled == self.hello.dialled {
             return Err(Reason::Mismatch("who made the connection"));
         }
-        if theirs.name.len() > MAX_NAME_BYTES || theirs.name.chars().any(char::is_control) {
+        if !is_name(&theirs.name) {
             return Err(Reason::Message("a name that is none"));
         }
         let (here, there) = (&self.hello, &theirs);

@@ -10,7 +10,7 @@ use iroh::endpoint::{Connection, RecvStream, SendStream};
 use tokio::sync::mpsc;
 use trust::family::Family;
 use trust::identity::DeviceId;
-use trust::log::{Log, MAX_ENTRIES};
+use trust::log::{Log, MAX_ENTRIES, is_name};
 use trust::recovery::{self, Claim, Phrase, RecoveryError};
 
 use super::{
@@ -53,7 +53,7 @@ impl Recovery {
         };
         let name = match name.trim() {
             "" => self.node.model.clone(),
-            name if name.len() > 64 || name.chars().any(char::is_control) => {
+            name if !is_name(name) => {
                 return refused("a name is at most 64 bytes of text");
             }
             name => name.to_owned(),
