@@ -1,11 +1,13 @@
 //! The program itself, run as a person or the host's tool runs it, against a service that it carries.
 
+mod serving;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use bus::Caller;
 use bus::names::Handler;
-use bus::{Caller, Server};
 
 /// Names that are known without a network.
 struct Names;
@@ -19,23 +21,10 @@ impl Handler for Names {
     }
 }
 
-/// Serves until the test ends.
 fn serve(folder: &Path) {
-    let folder = folder.to_owned();
-    let (ready, wait) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let mut server = Server::bind(&folder, &[bus::names::ID]).unwrap();
-            server.serve(bus::names::interface(Names));
-            ready.send(()).unwrap();
-            server.run().await.unwrap();
-        });
+    serving::serve(folder, bus::names::ID, |server| {
+        server.serve(bus::names::interface(Names));
     });
-    wait.recv().unwrap();
 }
 
 fn hyper(folder: &Path) -> Command {

@@ -1,5 +1,7 @@
 //! `hyper family paper` and `hyper family recover`, as a person types them, against a service that plays the family's.
 
+mod serving;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use bus::family::Role;
 use bus::pairing::Candidate;
 use bus::paper::{Error, Member, Stage};
-use bus::{Caller, Outgoing, Server};
+use bus::{Caller, Outgoing};
 use futures::{StreamExt as _, stream};
 use tokio::sync::watch;
 
@@ -102,25 +104,13 @@ impl bus::paper::Handler for Family {
     }
 }
 
-/// Serves until the test ends.
+/// Serves until the test ends. What it was asked.
 fn serve(folder: &Path) -> Receiver<Asked> {
     let (asked, heard) = channel();
-    let folder = folder.to_owned();
-    let (ready, wait) = channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let mut server = Server::bind(&folder, &[bus::paper::ID]).unwrap();
-            let stage = watch::Sender::new(Stage::Closed);
-            server.serve(bus::paper::interface(Family { asked, stage }));
-            ready.send(()).unwrap();
-            server.run().await.unwrap();
-        });
+    serving::serve(folder, bus::paper::ID, |server| {
+        let stage = watch::Sender::new(Stage::Closed);
+        server.serve(bus::paper::interface(Family { asked, stage }));
     });
-    wait.recv().unwrap();
     heard
 }
 

@@ -239,11 +239,7 @@ async fn list(bus: &bus::Client, out: &mut impl Write) -> Result<()> {
         let facts = profile.and_then(|profile| profile.facts.clone());
         let (model, release) =
             facts.map_or_else(Default::default, |facts| (facts.model, facts.release));
-        let role = match device.role {
-            Role::Owner => "owner",
-            Role::Shared => "shared",
-            Role::Guest => "guest",
-        };
+        let role = role(device.role);
         let reached = match (device.here, device.online, device.last_seen) {
             (true, ..) => "this device".to_owned(),
             (_, true, _) => "online".to_owned(),
@@ -255,6 +251,15 @@ async fn list(bus: &bus::Client, out: &mut impl Write) -> Result<()> {
         table.row([name, room, role.into(), reached, model, release, device.id]);
     }
     Ok(table.print(out)?)
+}
+
+/// A role in a word.
+pub(super) fn role(role: Role) -> &'static str {
+    match role {
+        Role::Owner => "owner",
+        Role::Shared => "shared",
+        Role::Guest => "guest",
+    }
 }
 
 /// The id of the one candidate that begins like this.

@@ -13,6 +13,8 @@ use futures::StreamExt as _;
 use mesh::paper::describe;
 use tokio::sync::mpsc;
 
+use super::family::role;
+
 /// How long a device of the family is looked for.
 const LOOKING: Duration = Duration::from_secs(120);
 /// How many words a phrase has.
@@ -110,11 +112,7 @@ pub async fn recover(
     };
     writeln!(out, "The family has these devices:\n")?;
     for (number, member) in (1..).zip(&members) {
-        let role = match member.role {
-            Role::Owner => "owner",
-            Role::Shared => "shared",
-            Role::Guest => "guest",
-        };
+        let role = role(member.role);
         let name = &member.name;
         writeln!(
             out,
