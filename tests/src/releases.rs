@@ -11,9 +11,11 @@ use hyper_release::{keys, make, stick};
 use release::Manifest;
 use release::repository::{Folder, Repository};
 use release::wave::Wave;
+use serde_json::Value;
 use xtask::image::{self, Image, Signer};
 use xtask::machine::{LIMIT, Machine};
 
+use crate::mirror::Mirror;
 use crate::phone::Phone;
 
 /// The channel that development images follow.
@@ -198,6 +200,29 @@ pub fn wait_until_ready(machine: &mut Machine, version: &str) -> Result<()> {
     }
 }
 
+/// Has a device get releases from this mirror, and do nothing by itself.
+///
+/// # Errors
+///
+/// Fails when it does not take the settings.
+pub fn follow(machine: &mut Machine, mirror: &Mirror) -> Result<()> {
+    machine.hyper("settings set update.automatic off")?;
+    machine.hyper(&format!("settings set update.mirrors {}", mirror.address()))?;
+    Ok(())
+}
+
+/// Waits until a release was tried and is kept.
+///
+/// # Errors
+///
+/// Fails, naming the logs and a picture, when it is not.
+pub fn wait_until_kept(machine: &mut Machine, version: &str) -> Result<()> {
+    let kept = format!("{version} was tried and kept");
+    machine
+        .wait_for_answer("update", |status| status.contains(&kept))
+        .map(drop)
+}
+
 /// Restarts a device into the release that is ready, and waits until it has reset itself.
 ///
 /// # Errors
@@ -206,7 +231,7 @@ pub fn wait_until_ready(machine: &mut Machine, version: &str) -> Result<()> {
 pub fn restart(machine: &mut Machine) -> Result<()> {
     forget_resets(machine)?;
     machine.hyper("update restart")?;
-    wait_for_reset(machine)
+    wait_for_reset(machine).map(drop)
 }
 
 /// Takes no notice of resets until now: OVMF resets once by itself when its variables are new, and so
@@ -220,19 +245,15 @@ pub fn forget_resets(machine: &mut Machine) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a device that is to restart has reset itself.
+/// Waits until a device that is to restart has reset itself. QEMU's word for it, which has its time.
 ///
 /// # Errors
 ///
 /// Fails when it does not, or has ended.
-pub fn wait_for_reset(machine: &mut Machine) -> Result<()> {
+pub fn wait_for_reset(machine: &mut Machine) -> Result<Value> {
     machine.console().disconnect();
     let reset = machine.qmp().event("RESET", Instant::now() + LIMIT)?;
-    ensure!(
-        reset.is_some(),
-        machine.evidence("the device did not restart")
-    );
-    Ok(())
+    reset.with_context(|| machine.evidence("the device did not restart"))
 }
 
 fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {

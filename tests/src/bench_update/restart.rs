@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -31,9 +31,8 @@ pub fn figure(folder: &Path, rounds: usize) -> Result<Figure> {
         .extend(flips::ARGUMENTS.map(str::to_owned));
     let mut machine = Machine::start(options)?;
     machine.wait_for_page("lock")?;
-    machine.hyper("settings set update.automatic off")?;
     machine.hyper("settings set display.screen-off-after 0")?;
-    machine.hyper(&format!("settings set update.mirrors {}", mirror.address()))?;
+    releases::follow(&mut machine, &mirror)?;
     let (mut same, mut new) = (Vec::new(), Vec::new());
     for round in 0..rounds.max(1) {
         same.push(restart(&mut machine, "restart")?);
@@ -41,9 +40,7 @@ pub fn figure(folder: &Path, rounds: usize) -> Result<Figure> {
         releases.publish(&version, &[], |_, _| Ok(()))?;
         releases::install(&mut machine, &version)?;
         new.push(restart(&mut machine, "update restart")?);
-        machine.wait_for_answer("update", |status| {
-            status.contains(&format!("{version} was tried and kept"))
-        })?;
+        releases::wait_until_kept(&mut machine, &version)?;
     }
     let middle = |times: &[f64]| median(times).unwrap_or_default();
     Ok(Figure::measured(
@@ -61,9 +58,7 @@ fn restart(machine: &mut Machine, command: &str) -> Result<f64> {
     releases::forget_resets(machine)?;
     let log = machine.options().folder.join("qemu.log");
     machine.hyper(command)?;
-    machine.console().disconnect();
-    let reset = machine.qmp().event("RESET", Instant::now() + LIMIT)?;
-    let reset = moment(&reset.context("the device did not restart")?)?;
+    let reset = moment(&releases::wait_for_reset(machine)?)?;
     let mut flushes = Flushes::follow(&log)?;
     flushes.forget()?;
     let shown = flips::watch(reset, &mut flushes, LIMIT, || machine.picture())?;

@@ -28,7 +28,7 @@ use crate::phone::Phone;
 use crate::releases::{self, Releases};
 
 /// What the owner set before, in a file of the settings.
-const SETTING: (&str, &str) = ("appearance.accent", "moss");
+pub(super) const SETTING: (&str, &str) = ("appearance.accent", "moss");
 
 /// Which acknowledgement says what, counted as they come.
 const BEGUN: usize = 1;
@@ -70,8 +70,7 @@ pub fn run(
     let mut machine = Machine::start(options)?;
     machine.wait_for_page("lock")?;
     machine.hyper(&format!("settings set {} {}", SETTING.0, SETTING.1))?;
-    machine.hyper("settings set update.automatic off")?;
-    machine.hyper(&format!("settings set update.mirrors {}", mirror.address()))?;
+    releases::follow(&mut machine, &mirror)?;
     let mut acknowledge = |expected: usize| -> Result<()> {
         let number = recording.acknowledge()? + 1;
         ensure!(number == expected, "acknowledgement {number} is {expected}");
@@ -81,9 +80,7 @@ pub fn run(
     releases::install(&mut machine, version)?;
     acknowledge(READY)?;
     releases::restart(&mut machine)?;
-    machine.wait_for_answer("update", |status| {
-        status.contains(&format!("{version} was tried and kept"))
-    })?;
+    releases::wait_until_kept(&mut machine, version)?;
     acknowledge(KEPT)?;
     machine.cut_power()?;
     Ok(Written { before, recording })

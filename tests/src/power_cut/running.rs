@@ -13,12 +13,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use xtask::machine::{Machine, Options};
 
+use super::installation::SETTING;
 use crate::mirror::Mirror;
 use crate::phone::Phone;
 use crate::releases::{self, Releases};
-
-/// What the owner set before all cuts.
-const SETTING: (&str, &str) = ("appearance.accent", "moss");
 
 /// One cut, and what the phone was after it.
 #[derive(Debug)]
@@ -52,8 +50,7 @@ pub fn run(
     let mut machine = Machine::start(options.clone())?;
     machine.wait_for_page("lock")?;
     machine.hyper(&format!("settings set {} {}", SETTING.0, SETTING.1))?;
-    machine.hyper("settings set update.automatic off")?;
-    machine.hyper(&format!("settings set update.mirrors {}", mirror.address()))?;
+    releases::follow(&mut machine, &mirror)?;
     let mut runs = "0.2.0".to_owned();
     releases.publish(&runs, &[], |_, _| Ok(()))?;
     let begun = Instant::now();
@@ -113,11 +110,7 @@ pub fn run(
 fn update(machine: &mut Machine, version: &str) -> Result<()> {
     releases::install(machine, version)?;
     releases::restart(machine)?;
-    machine
-        .wait_for_answer("update", |status| {
-            status.contains(&format!("{version} was tried and kept"))
-        })
-        .map(drop)
+    releases::wait_until_kept(machine, version)
 }
 
 /// Ends QEMU after a while, whatever the test is doing with it meanwhile.

@@ -46,8 +46,7 @@ pub fn only_what_was_signed_starts(phone: &mut Shared) -> Result<()> {
         about.contains("secure-boot: true"),
         machine.evidence(&format!("the firmware has no secure boot: {about}"))
     );
-    machine.hyper("settings set update.automatic off")?;
-    machine.hyper(&format!("settings set update.mirrors {}", mirror.address()))?;
+    releases::follow(&mut machine, &mirror)?;
 
     // Signed for updates, and not for this firmware.
     releases.publish("0.2.0", &[], |_, _| Ok(()))?;

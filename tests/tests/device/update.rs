@@ -77,8 +77,7 @@ pub fn releases_are_tried_and_kept_or_given_up(phone: &mut Shared) -> Result<()>
     restarts_at_night(&mut machine)?;
     kept(&mut machine, "0.2.0", "b")?;
     // From here on it does what it is told and nothing else.
-    machine.hyper("settings set update.automatic off")?;
-    machine.hyper(&format!("settings set update.mirrors {}", mirror.address()))?;
+    releases::follow(&mut machine, &mirror)?;
     let accent = machine.hyper("settings get appearance.accent")?;
     ensure!(accent.contains("moss"), "the setting is now {accent}");
 
@@ -208,7 +207,7 @@ fn restarts_at_night(machine: &mut Machine) -> Result<()> {
     // What it goes by changes, so it looks again before its time.
     machine.hyper("settings set update.automatic install")?;
     machine.hyper("settings set update.automatic restart")?;
-    wait_for_reset(machine)
+    wait_for_reset(machine).map(drop)
 }
 
 /// A time zone in which it is between three and four at night now.
